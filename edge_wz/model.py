@@ -1,0 +1,151 @@
+"""What node and gateway agree on: a frozen `NodeModel` (the node blob, parsed) and a `Model` (that plus the gateway's tables).
+
+A `NodeModel` fixes every bit of the stream; SPEC 3 to 5 name its fields. A `Model` adds what only the decoder reads: floats,
+which decide quality and never synchronisation. Arrays are read-only. Build node models through `formats.blob` (from
+bytes) or `make_node_model` (from numbers); both end in the same checks, so an invalid one cannot exist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+def frozen(values: Any, dtype: Any) -> np.ndarray:
+    """A read-only, contiguous copy of `values`."""
+    array = np.array(values, dtype=dtype, order="C")
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class NestedRatePoint:
+    """Step and modulus of SPEC 3.1. `taps`: int32[L], newest sample first, step folded in."""
+
+    modulus: int
+    shift: int
+    rounding: int
+    taps: np.ndarray
+
+    @property
+    def step(self) -> float:
+        """Width of a fine cell in source LSB, for a filter of one tap."""
+        return float((1 << self.shift) / abs(int(self.taps[0])))
+
+    @property
+    def range_coded(self) -> bool:
+        return self.modulus & (self.modulus - 1) != 0
+
+
+@dataclass(frozen=True, eq=False)
+class CdfTable:
+    """A table of SPEC 4.3. `cdf`: int32[2*direct + classes + 3]."""
+
+    direct: int
+    classes: int
+    cdf: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class PredictiveRatePoint:
+    """Step (LSB x 256) and tables of SPEC 4; `tables`: position_tables + contexts of them."""
+
+    step_q8: int
+    rounding_q8: int
+    tables: tuple[CdfTable, ...]
+
+    @property
+    def step(self) -> float:
+        return self.step_q8 / 256
+
+
+@dataclass(frozen=True, eq=False)
+class NodeModel:
+    """The node blob, parsed (SPEC 5). Fields after `rate_points` belong to `predictive` only."""
+
+    scheme: str
+    packet_samples: int
+    hello_every: int
+    level_check_bits: int
+    scale: float
+    offset: float
+    rate_points: tuple[Any, ...]
+    order: int = 0
+    predictors: tuple[np.ndarray, ...] = ()  # row p: int32[p + 1] = bias, coef[0..p-1], Q12
+    thresholds: np.ndarray = field(default_factory=lambda: frozen([], np.int32))  # int32[contexts - 1]
+    position_tables: int = 0
+    contexts: int = 0
+    cdf_bits: int = 0
+    blob: bytes = b""  # the one byte form
+    model_id: bytes = b""  # 8 bytes, SPEC 5.4
+
+    @property
+    def taps(self) -> int:
+        return len(self.rate_points[0].taps) if self.scheme == "nested" else 0
+
+    def to_codes(self, values: np.ndarray) -> tuple[np.ndarray, int]:
+        """Sensor units -> (int16 codes, number that did not fit and were clipped). NaN is the caller's business."""
+        codes = np.rint((values - self.offset) / self.scale)
+        clipped = np.clip(codes, -32768, 32767)
+        return clipped.astype(np.int16), int(np.count_nonzero(clipped != codes))
+
+    def to_units(self, codes: np.ndarray) -> np.ndarray:
+        """Codes (any real dtype) -> sensor units, float64."""
+        return np.asarray(codes, dtype=np.float64) * self.scale + self.offset
+
+
+@dataclass(frozen=True, eq=False)
+class StateSpace:
+    """A joint linear model of source and side information.
+
+        s[n+1] = A s[n] + w[n]      o[n] = mean + C s[n] + v[n]      Cov[w; v] = [[Q, S], [S', R]]
+
+    `o[0]` is the source in LSB (codes), `o[1:]` the neighbours in their sensor units, in the order of `Model.side`.
+    A: (d, d), C: (1+m, d), Q: (d, d), S: (d, 1+m), R: (1+m, 1+m), mean: (1+m,).
+    """
+
+    A: np.ndarray
+    C: np.ndarray
+    Q: np.ndarray
+    S: np.ndarray
+    R: np.ndarray
+    mean: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class SideFilter:
+    """Linear prediction of the source (`posterior`) or of the filtered source (`nearest`) from side information.
+
+    Joint second moments, so that any neighbour may be missing: `mean`: (1 + m*taps,), `cov`: (1 + m*taps,)^2; entry 0 is the
+    source in LSB (for `nearest` with an encoder filter: the filtered source, in LSB), then neighbour 0 at lags 0..taps-1, neighbour 1, ...
+    `output_taps`: (Lc,), the filter c of the paper from resolved levels (in LSB, mean removed) to the reconstruction.
+    """
+
+    taps: int
+    mean: np.ndarray
+    cov: np.ndarray
+    output_taps: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A bundle in memory. `decoder` is the default one: nested: nearest | posterior | kalman; predictive: midpoint | kalman."""
+
+    node: NodeModel
+    decoder: str
+    source: str = "x"
+    side: tuple[str, ...] = ()
+    unit: str = ""
+    period_s: float = 1.0
+    name: str = ""
+    max_error: float | None = None  # sensor units; set: reconstructions are clipped to the chosen cell
+    state_space: StateSpace | None = None
+    side_filter: SideFilter | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model_id(self) -> bytes:
+        return self.node.model_id
