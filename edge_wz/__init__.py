@@ -1,0 +1,1 @@
+"""edge_wz: Wyner-Ziv coding for battery-powered sensor networks."""
