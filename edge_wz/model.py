@@ -130,6 +130,23 @@ class SideFilter:
 
 
 @dataclass(frozen=True, eq=False)
+class RefinementModel:
+    """Joint second moments for `decoders.refinement`; entry 0 is the source, then the features in the order given there.
+
+    `mean`: (F,), `cov`: (F, F) with F = 1 + 10 + 9 * neighbours; own values in LSB, neighbours in their sensor units. The scale of the density is
+    `scale_base + scale_gain * local deviation`, or `scale_alone` (all LSB) where nothing is around; `degrees` of freedom of Student's t.
+    """
+
+    neighbours: int
+    mean: np.ndarray
+    cov: np.ndarray
+    scale_base: float
+    scale_gain: float
+    scale_alone: float
+    degrees: float
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """A bundle in memory. `decoder` is the default one: nested: nearest | posterior | kalman; predictive: midpoint | kalman."""
 
@@ -143,6 +160,7 @@ class Model:
     max_error: float | None = None  # sensor units; set: reconstructions are clipped to the chosen cell
     state_space: StateSpace | None = None
     side_filter: SideFilter | None = None
+    refinement: RefinementModel | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
 
