@@ -1,1 +1,1 @@
-"""Integer numba kernels, file for file with the C runtime. No float, no allocation, no I/O, no exceptions (SPEC 1, 3, 4)."""
+"""Integer numba kernels (SPEC 1, 3, 4), file for file with the C runtime: no float, allocation, I/O or exception."""

@@ -5,7 +5,7 @@ from numba import njit
 
 @njit(cache=True)
 def put_bits(out, position, value, n):
-    """Append the n low bits of `value` to zeroed bytes and return the new position; past the end of `out` nothing is written."""
+    """Append the n low bits of `value` to zeroed bytes, never past the end of `out`; returns the new position."""
     for i in range(n - 1, -1, -1):
         byte = position >> 3
         if byte < out.shape[0]:

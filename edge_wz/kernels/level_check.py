@@ -1,4 +1,4 @@
-"""CRC-8 over the turns of a packet (SPEC 3.2): tells a wrongly resolved bin, not a corrupt byte (that is the packet's CRC-16)."""
+"""CRC-8 over the turns of a packet (SPEC 3.2): it tells a wrongly resolved bin; corrupt bytes are for the CRC-16."""
 
 import numpy as np
 from numba import njit

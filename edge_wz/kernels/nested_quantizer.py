@@ -1,15 +1,15 @@
 """Nested quantizer (SPEC 3): filter, round, keep the bin; and the payload of bins, packed and unpacked.
 
-`quantize_stream` runs along samples, because the filter's history crosses packets; the others run along packets, each of
-which stands alone. Bins that the gateway still has to resolve stop here: resolving is the business of `decoders`.
+`quantize_stream` runs along samples, because the filter's history crosses packets; the others run along packets, each
+of which stands alone. Bins that the gateway still has to resolve stop here: resolving is the business of `decoders`.
 """
 
 from numba import njit
 
-from .fir import HISTORY_SLOTS, filter_sample, push_sample
-from .fixed_point import bit_length, sat16
-from .level_check import CHECK_INIT, check_fold, check_step
-from .range_coder import (
+from edge_wz.kernels.fir import HISTORY_SLOTS, filter_sample, push_sample
+from edge_wz.kernels.fixed_point import bit_length, sat16
+from edge_wz.kernels.level_check import CHECK_INIT, check_fold, check_step
+from edge_wz.kernels.range_coder import (
     RANGE_START,
     decode_bits,
     decode_step,
@@ -20,7 +20,7 @@ from .range_coder import (
     finish_decoder,
     start_decoder,
 )
-from .status import (
+from edge_wz.kernels.status import (
     STATUS_CODE,
     STATUS_COUNT,
     STATUS_NO_SPACE,
@@ -221,7 +221,7 @@ def _unpack_coded(data, begin, end, present, count, modulus, check_bits, bins):
 
 @njit(cache=True)
 def unpack_packets(data, offsets, present, counts, modulus, level_check_bits, bins, checks, status):
-    """Bins int32[B, N] of the payloads data[offsets[p]:offsets[p+1]]; NO_LEVEL where nothing was sent or the status is bad.
+    """Bins int32[B, N] of the payloads data[offsets[p]:offsets[p+1]]; NO_LEVEL: nothing sent, or a bad status.
 
     present bool[B, N] past counts[p] is not read. checks: the level check sent, -1 without one.
     """

@@ -1,16 +1,17 @@
-"""Scheme `predictive` (SPEC 4): closed-loop prediction, division by the step, range coding with tables by position and activity.
+"""Scheme `predictive` (SPEC 4): closed-loop prediction, division by the step, range coding with conditional tables.
 
-A packet stands alone: reconstructions and levels before its first slot count as not there. The model travels as one flat
-int32 array, built once by `flatten_predictive`, so that kernels take arrays and integers only.
+A packet stands alone: reconstructions and levels before its first slot count as not there. The model travels as one
+flat int32 array, built once by `flatten_predictive`, so that kernels take arrays and integers only.
 """
+
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-from ..model import NodeModel
-from .fixed_point import bit_length, sat16, shift_round
-from .nested_quantizer import NO_LEVEL
-from .range_coder import (
+from edge_wz.kernels.fixed_point import bit_length, sat16, shift_round
+from edge_wz.kernels.nested_quantizer import NO_LEVEL
+from edge_wz.kernels.range_coder import (
     RANGE_START,
     decode_bits,
     decode_step,
@@ -22,7 +23,7 @@ from .range_coder import (
     finish_decoder,
     start_decoder,
 )
-from .status import STATUS_CODE, STATUS_COUNT, STATUS_OK
+from edge_wz.kernels.status import STATUS_CODE, STATUS_COUNT, STATUS_OK
 
 COEF_BITS = 12
 
@@ -38,8 +39,8 @@ FLAT_DIRECTORY = 14  # where the directory starts: direct, classes, offset of th
 FLAT_ROWS = 15  # predictor rows, one after another: bias, coef[0..p-1]; row p starts at FLAT_ROWS + p(p+1)/2
 
 
-def flatten_predictive(node_model: NodeModel, rate_point: int) -> np.ndarray:
-    """The arrays of one rate point as one int32 array."""
+def flatten_predictive(node_model: Any, rate_point: int) -> np.ndarray:
+    """The arrays of one rate point of a `model.NodeModel` as one int32 array."""
     point = node_model.rate_points[rate_point]
     thresholds = np.full(8, 2**31 - 1, dtype=np.int64)
     thresholds[: len(node_model.thresholds)] = node_model.thresholds
@@ -147,7 +148,7 @@ def _encode_packet(codes, present, count, model, out, recon):
 
 @njit(cache=True)
 def encode_packets(codes, present, counts, model, out, sizes, recon):
-    """Payloads of codes int16[B, N] into out uint8[B, max]; sizes int32[B]: bytes or STATUS_NO_SPACE; recon int16[B, N].
+    """Payloads of codes int16[B, N] into out uint8[B, max]; sizes int32[B] (or STATUS_NO_SPACE); recon int16[B, N].
 
     Returns the number of payloads that did not fit.
     """
@@ -182,9 +183,9 @@ def _decode_packet(data, begin, end, present, count, model, levels, preds, recon
 
 @njit(cache=True)
 def decode_packets(data, offsets, present, counts, model, levels, preds, recon, status):
-    """Levels int32[B, N] of the payloads data[offsets[p]:offsets[p+1]], NO_LEVEL where nothing was sent or the status is bad.
+    """Levels int32[B, N] of the payloads data[offsets[p]:offsets[p+1]]; NO_LEVEL: nothing sent, or a bad status.
 
-    preds and recon int32[B, N]: the prediction and the reconstruction of every slot, absent ones included; 0 past the count.
+    preds and recon int32[B, N]: prediction and reconstruction of every slot, absent ones included; 0 past the count.
     """
     for p in range(levels.shape[0]):
         levels[p, :] = NO_LEVEL

@@ -1,14 +1,14 @@
 """The range coder of SPEC 1.2: 32 bits, carry, bytes, power-of-two totals, shortest finish.
 
-A coder's state travels as a tuple of plain integers (so it stays in registers), not as an array: (low, range, position) when
-encoding, (code, range, position) when decoding. A position may run past the end of the buffer: the encoder then writes
-nothing, and `finish` says so; the decoder reads zeros, as trailing zero bytes are not sent. After "Range encoding: an
-algorithm for removing redundancy from a digitised message", G. N. N. Martin, 1979.
+A coder's state travels as a tuple of plain integers (so it stays in registers), not as an array: (low, range,
+position) when encoding, (code, range, position) when decoding. A position may run past the end of the buffer: the
+encoder then writes nothing, and `finish` says so; the decoder reads zeros, as trailing zero bytes are not sent.
+After "Range encoding: an algorithm for removing redundancy from a digitised message", G. N. N. Martin, 1979.
 """
 
 from numba import njit
 
-from .status import STATUS_CODE, STATUS_NO_SPACE, STATUS_OK, STATUS_TRAILING
+from edge_wz.kernels.status import STATUS_CODE, STATUS_NO_SPACE, STATUS_OK, STATUS_TRAILING
 
 RANGE_START = 0xFFFFFFFF
 MASK32 = 0xFFFFFFFF

@@ -1,7 +1,7 @@
 """What a kernel says about one payload. 0 is good, negative is malformed; the numbers are shared with the C runtime.
 
-These are verdicts about bytes, not errors: nothing is raised, the caller counts them (compare `formats.packet.PacketStatus`,
-which is about whole packets and never looks into a payload).
+These are verdicts about bytes, not errors: nothing is raised, the caller counts them. `formats.packet.PacketStatus`
+is about whole packets and never looks into a payload.
 """
 
 STATUS_OK = 0

@@ -1,0 +1,37 @@
+"""The border of the codec: what callers hand in becomes contiguous arrays of known type here, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edge_wz.errors import InputError
+from edge_wz.kernels.nested_quantizer import NO_LEVEL
+
+__all__ = ["NO_LEVEL", "as_codes", "as_present"]
+
+
+def as_codes(values: Any) -> np.ndarray:
+    """Source codes as int16[n]; integers of any width are taken if they fit, anything else is refused."""
+    codes = np.asarray(values)
+    if codes.ndim != 1:
+        raise InputError(f"codes have {codes.ndim} dimensions, not 1")
+    if codes.size == 0:
+        return np.zeros(0, dtype=np.int16)
+    if codes.dtype != np.int16:
+        if not np.issubdtype(codes.dtype, np.integer):
+            raise InputError(f"codes are {codes.dtype}, not integers")
+        if codes.min() < -32768 or codes.max() > 32767:
+            raise InputError("codes do not fit int16")
+    return np.ascontiguousarray(codes, dtype=np.int16)
+
+
+def as_present(present: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Which samples the sensor gave, as bool of `shape`; None means all of them."""
+    if present is None:
+        return np.ones(shape, dtype=np.bool_)
+    mask = np.ascontiguousarray(present, dtype=np.bool_)
+    if mask.shape != shape:
+        raise InputError(f"the presence mask has shape {mask.shape}, the samples {shape}")
+    return mask
