@@ -40,7 +40,7 @@ class EncoderCounters:
 class NodeEncoder:
     """One node between two restarts; a restart is a new encoder with the next `boot_epoch`.
 
-    `sample_index` and `packet_counter` are those of the first packet; `start_ms` is the Unix time of sample 0, 0 = none.
+    `sample_index` and `packet_counter` are those of the first packet; `start_ms` is Unix time of sample 0, 0 = none.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class NodeEncoder:
         counts = np.full(len(codes), slots, dtype=np.int32)
         payloads = self._payloads(rate_point, codes, present, counts)
         self._samples += int(counts.sum())
-        gaps: list[bool] = (~present[:, :slots].all(axis=1)).tolist()
+        gaps = np.logical_not(present[:, :slots].all(axis=1)).tolist()
         packets: list[bytes] = []
         for row, payload in enumerate(payloads):
             mask = present[row, :slots] if short is not None or gaps[row] else None
