@@ -70,7 +70,8 @@ def _lagged(signal: np.ndarray, taps: int) -> np.ndarray:
 
 def fit_output(filters: NestedFilters, estimate: np.ndarray, x: np.ndarray) -> np.ndarray:
     """c by least squares from resolved values."""
-    weights, *_ = np.linalg.lstsq(_lagged(estimate, filters.c.size), x - filters.mean_x, rcond=None)
+    lagged = _lagged(estimate, filters.c.size)
+    weights, *_ = np.linalg.lstsq(lagged.T @ lagged, lagged.T @ (x - filters.mean_x), rcond=None)
     return np.asarray(weights)
 
 
