@@ -1,0 +1,179 @@
+"""The three decoders of `nested`, prepared for one model: tables built once, then arrays in and arrays out per chunk.
+
+`nearest` decides by side information, `posterior` weighs by it, `kalman` weighs by it and by the node's own past. All read the same bits.
+Each has `initial_state()` and `run(state, indices, side)`, which leaves `state` alone. Everything is in LSB here.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from edge_wz.codec.bounds import wrong_cell_probability
+from edge_wz.codec.decoded import Decoded
+from edge_wz.codec.indices import StreamIndices
+from edge_wz.codec.side_information import SideInformation
+from edge_wz.codec.state_space import Predictor, require_state_space
+from edge_wz.decoders import kalman, nearest, posterior
+from edge_wz.decoders.side_window import Windows
+from edge_wz.errors import InputError
+from edge_wz.model import Model, NestedRatePoint, SideFilter
+
+
+def _level_range(point: NestedRatePoint) -> tuple[int, int]:
+    """The levels that int16 sources reach."""
+    reach = int(np.abs(point.taps.astype(np.int64)).sum())
+    tap = int(point.taps[0])
+    extremes = (-32768 * tap, 32767 * tap) if len(point.taps) == 1 else (-32768 * reach, 32768 * reach)
+    levels = [min(max((point.rounding + value) >> point.shift, -32768), 32767) for value in extremes]
+    return min(levels), max(levels)
+
+
+def cell_table(model: Model, decoder: str) -> np.ndarray:
+    """Rate points for `decoders.cells`; only an encoder without filter has cells of the source."""
+    if model.node.taps > 1:
+        raise InputError(f"decoder {decoder} needs a node without filter, this one has {model.node.taps} taps")
+    rows = []
+    for point in model.node.rate_points:
+        low, high = _level_range(point)
+        rows.append([float(1 << point.shift), point.rounding, float(point.taps[0]), point.modulus, low, high])
+    return np.array(rows, dtype=np.float64)
+
+
+def _level_zero(point: NestedRatePoint, unit: float) -> float:
+    """What level 0 stands for: the mean of the integers it holds, averaged over levels.
+
+    Filtered sources are multiples of the greatest common divisor of the taps; with steps of many LSB the second term is small.
+    """
+    grain = math.gcd(*(int(tap) for tap in point.taps), 1 << point.shift)
+    middle = 0.5 * (1 << point.shift) - point.rounding
+    return (middle - 0.5 * grain + point.rounding % grain) / unit
+
+
+def nearest_table(model: Model) -> np.ndarray:
+    """Rate points for `decoders.nearest`: u is the source, or the filtered source divided by |tap[0]|."""
+    rows = []
+    for point in model.node.rate_points:
+        unit = float(point.taps[0]) if len(point.taps) == 1 else abs(float(point.taps[0]))
+        low, high = _level_range(point)
+        rows.append([(1 << point.shift) / unit, _level_zero(point, unit), point.modulus, low, high])
+    return np.array(rows, dtype=np.float64)
+
+
+def _side_filter(model: Model, decoder: str) -> SideFilter:
+    if model.side_filter is None:
+        raise InputError(f"decoder {decoder}: the model has no side filter")
+    return model.side_filter
+
+
+def max_error_lsb(model: Model) -> float:
+    """-1 if the model promises nothing; otherwise with a hair more, so that an exact number of LSB stays one."""
+    return -1.0 if model.max_error is None else model.max_error / model.node.scale + 1e-6
+
+
+class Posterior:
+    """State: the past of the side window."""
+
+    def __init__(self, model: Model) -> None:
+        moments = _side_filter(model, "posterior")
+        self._windows = Windows(moments, (len(moments.mean) - 1) // moments.taps)
+        self._mean = float(moments.mean[0])
+        self._points = cell_table(model, "posterior")
+        self._max_error = max_error_lsb(model)
+        self.neighbours = self._windows.neighbours
+
+    def initial_state(self) -> np.ndarray:
+        return self._windows.initial_state()
+
+    def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
+        predicted, variances, past = self._windows.predict(state, side.values, side.sigmas)
+        out = Decoded.empty(indices.values.size)
+        predicted += self._mean
+        variances = np.ascontiguousarray(np.broadcast_to(variances, predicted.shape))
+        posterior.posterior(
+            indices.values, indices.rate_points, self._points, predicted, variances, self._max_error,
+            out.values, out.sigmas, out.flags, out.levels,
+        )  # fmt: skip
+        return out, past
+
+
+class Nearest:
+    """State: the past of the side window, then the last resolved u and their variances, for the output filter."""
+
+    def __init__(self, model: Model) -> None:
+        moments = _side_filter(model, "nearest")
+        self._windows = Windows(moments, (len(moments.mean) - 1) // moments.taps)
+        self._mean_u = float(moments.mean[0])
+        self._mean_x = _source_mean(model, self._mean_u)
+        self._taps = np.ascontiguousarray(moments.output_taps, dtype=np.float64)
+        self._points = nearest_table(model)
+        self._cell_variances = np.array([self._cell_variance(row) for row in self._points])
+        self._max_error = max_error_lsb(model)
+        self._cells = cell_table(model, "nearest with max_error") if self._max_error >= 0 else None
+        self.neighbours = self._windows.neighbours
+
+    def _cell_variance(self, row: np.ndarray) -> float:
+        """Of the right cell, plus what the candidates next to it contribute when they win."""
+        step, modulus = abs(float(row[nearest.LEVEL_STEP])), int(row[nearest.BINS])
+        wrong = wrong_cell_probability(math.sqrt(self._windows.variance), step, modulus)
+        return step * step / 12 + wrong * (modulus * step) ** 2
+
+    def initial_state(self) -> np.ndarray:
+        return np.concatenate([self._windows.initial_state(), np.zeros(2 * (self._taps.size - 1))])
+
+    def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
+        lags, samples = self._taps.size - 1, indices.values.size
+        window, held = state[: self._windows.state_size], state[self._windows.state_size :]
+        predicted, variances, past = self._windows.predict(window, side.values, side.sigmas)
+        out = Decoded.empty(samples)
+        u, spread = np.empty(lags + samples), np.empty(lags + samples)
+        u[:lags], spread[:lags] = held[:lags], held[lags:]
+        nearest.resolve(
+            indices.values, indices.rate_points, self._points, self._mean_u, predicted, out.levels, u[lags:], out.flags
+        )
+        nearest.u_variances(out.flags, indices.rate_points, self._cell_variances, variances, spread[lags:])
+        nearest.output_filter(u, self._taps, self._mean_x, out.values)
+        nearest.output_filter(spread, self._taps * self._taps, 0.0, out.sigmas)
+        nearest.square_roots(out.sigmas, 1.0)
+        if self._cells is not None:
+            nearest.keep_in_cells(out.levels, indices.rate_points, self._cells, self._max_error, out.values)
+        return out, np.concatenate([past, u[samples:], spread[samples:]])
+
+
+def _source_mean(model: Model, mean_u: float) -> float:
+    """Mean of the source, from that of the filtered source; from the state space if the filter removes means."""
+    if model.node.taps == 1:
+        return mean_u
+    taps = model.node.rate_points[0].taps.astype(np.float64)
+    gain = float(taps.sum() / abs(taps[0]))
+    if abs(gain) > 1e-6:
+        return mean_u / gain
+    return float(model.state_space.mean[0]) if model.state_space is not None else 0.0
+
+
+class Kalman:
+    """State: the belief of `codec.state_space`."""
+
+    def __init__(self, model: Model) -> None:
+        self._predictor = Predictor(require_state_space(model))
+        self._points = cell_table(model, "kalman")
+        self._max_error = max_error_lsb(model)
+        self.neighbours = self._predictor.neighbours
+
+    def initial_state(self) -> np.ndarray:
+        return self._predictor.initial_state()
+
+    def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
+        out, belief, p = Decoded.empty(indices.values.size), state.copy(), self._predictor
+        kalman.kalman_nested(
+            belief, p.F, p.G, p.mean, indices.values, indices.rate_points, self._points, side.values, side.sigmas,
+            self._max_error, out.values, out.sigmas, out.flags, out.levels,
+        )  # fmt: skip
+        return out, belief
+
+
+def packet_turns(model: Model, levels: np.ndarray, rate_points: np.ndarray) -> np.ndarray:
+    """The turns of SPEC 3.1 that resolved levels stand for."""
+    moduli = np.array([point.modulus for point in model.node.rate_points], dtype=np.int64)
+    return (levels.astype(np.int64) + 32768) // moduli[rate_points]

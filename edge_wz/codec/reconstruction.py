@@ -1,0 +1,88 @@
+"""From indices and side information to samples, each with its own sigma and flags. Parsing is over when this begins.
+
+A `Decoder` is a model and the name of a decoder. It holds no stream: state goes in and comes out as one flat float64 array,
+so streams can be cut between any two packets, saved, and continued, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edge_wz.codec import nested_decoders, predictive_decoders
+from edge_wz.codec.blocks import NO_LEVEL
+from edge_wz.codec.indices import StreamIndices
+from edge_wz.codec.side_information import SideInformation
+from edge_wz.decoders.cells import ABSENT, CONCEALED, RESOLVED, SUSPECT
+from edge_wz.errors import InputError
+from edge_wz.kernels.nested_quantizer import check_levels
+from edge_wz.model import Model
+
+__all__ = ["ABSENT", "CONCEALED", "DECODERS", "RESOLVED", "SUSPECT", "Decoder", "Reconstruction"]
+
+DECODERS: dict[str, dict[str, Callable[[Model], Any]]] = {
+    "nested": {
+        "nearest": nested_decoders.Nearest,
+        "posterior": nested_decoders.Posterior,
+        "kalman": nested_decoders.Kalman,
+    },
+    "predictive": {"midpoint": predictive_decoders.Midpoint, "kalman": predictive_decoders.Refined},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """One row per sample. Flags: RESOLVED from received bits, CONCEALED without any, SUSPECT if its level may be wrong.
+
+    SUSPECT is set where the best candidate has less than `cells.SURE` of the posterior weight (posterior, kalman), and on all
+    resolved samples of a packet whose level check differs. ABSENT is for the caller to set.
+    """
+
+    values: np.ndarray  # float64[T], sensor units
+    sigmas: np.ndarray  # float64[T], sensor units
+    flags: np.ndarray  # uint8[T]
+    levels: np.ndarray  # int32[T], resolved; NO_LEVEL where none
+
+
+class Decoder:
+    """`decoder`: a name of `DECODERS`, or the model's own choice."""
+
+    def __init__(self, model: Model, decoder: str | None = None) -> None:
+        known, self.name = DECODERS[model.node.scheme], decoder or model.decoder
+        if self.name not in known:
+            raise InputError(f"decoder {self.name}: scheme {model.node.scheme} has {', '.join(known)}")
+        self.model = model
+        self._engine = known[self.name](model)
+        self.neighbours: int = self._engine.neighbours
+
+    def initial_state(self) -> np.ndarray:
+        """State before the first sample of a stream: flat float64, copyable."""
+        return self._engine.initial_state()
+
+    def reconstruct(
+        self, state: np.ndarray, indices: StreamIndices, side: SideInformation
+    ) -> tuple[Reconstruction, np.ndarray]:
+        """Samples of `indices`, and the state after them; `state` itself is not changed."""
+        expected = (indices.values.size, self.neighbours)
+        if side.values.shape != expected and self.neighbours:
+            raise InputError(f"side information of shape {side.values.shape}, {expected} expected")
+        out, after = self._engine.run(state, indices, side)
+        if self.model.node.level_check_bits:
+            self._mark_failed_checks(indices, out.levels, out.flags)
+        scale, offset = self.model.node.scale, self.model.node.offset
+        np.multiply(out.values, scale, out=out.values)
+        np.add(out.values, offset, out=out.values)
+        np.multiply(out.sigmas, scale, out=out.sigmas)
+        return Reconstruction(out.values, out.sigmas, out.flags, out.levels), after
+
+    def _mark_failed_checks(self, indices: StreamIndices, levels: np.ndarray, flags: np.ndarray) -> None:
+        turns = nested_decoders.packet_turns(self.model, levels, indices.rate_points)
+        present = indices.values != NO_LEVEL
+        ends = np.append(indices.packet_starts[1:], levels.size)
+        for packet in np.flatnonzero(indices.checks >= 0):
+            span = slice(indices.packet_starts[packet], ends[packet])
+            if check_levels(turns[span], present[span], self.model.node.level_check_bits) != indices.checks[packet]:
+                flags[span][present[span]] |= SUSPECT

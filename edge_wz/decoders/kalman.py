@@ -1,0 +1,129 @@
+"""`kalman`: an assumed-density filter over the state-space model, for both schemes.
+
+Each sample: predict source and neighbours jointly with the next state, condition on the neighbours that are there, cut the Gaussian
+that is left for the source to what was received (the cells of a bin, or one cell of `predictive`), and replace the result by the Gaussian
+of the same mean and variance. So it uses the node's own past, which `decoders.posterior` does not. An absent neighbour is simply
+not conditioned on; a lost sample likewise. References: Maybeck, Stochastic Models, Estimation and Control, vol. 2, ch. 12;
+Minka, expectation propagation (one forward pass of it).
+
+The joint vector is z = (s[n+1], source, neighbours): z = F s + g, F = [A; C], Cov g = G = [[Q, S], [S', R]].
+The state is one flat array: mean of s (d), then its covariance (d*d).
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from edge_wz.decoders.cells import (
+    CONCEALED,
+    NO_LEVEL,
+    RESOLVED,
+    ROUNDING,
+    SCALE,
+    SUSPECT,
+    SURE,
+    TAP,
+    cut,
+    cut_to_bin,
+    keep_within,
+    level_cell,
+)
+
+MIN_VARIANCE = 1e-9  # LSB^2: a belief is never so sharp that dividing by it overflows
+
+
+@njit(cache=True)
+def predict_joint(state, F, G, mean, z, joint, work):
+    """Mean `z` and covariance `joint` (upper triangle) of next state and observations."""
+    size, d = F.shape
+    for i in range(size):
+        total = mean[i - d] if i >= d else 0.0
+        for k in range(d):
+            total += F[i, k] * state[k]
+        z[i] = total
+        for k in range(d):
+            total = 0.0
+            for j in range(d):
+                total += F[i, j] * state[d + j * d + k]
+            work[i, k] = total
+    for i in range(size):
+        for j in range(i, size):
+            total = G[i, j]
+            for k in range(d):
+                total += work[i, k] * F[j, k]
+            joint[i, j] = total
+
+
+@njit(cache=True)
+def condition_on_side(z, joint, values, sigmas, first):
+    """Condition, last neighbour first, on those that are there; afterwards entries below `first` are valid."""
+    for k in range(values.size - 1, -1, -1):
+        j = first + k
+        if not math.isfinite(values[k]) or not math.isfinite(sigmas[k]):
+            continue
+        variance = joint[j, j] + sigmas[k] * sigmas[k]
+        if not variance > 1e-300:
+            continue
+        surprise = values[k] - z[j]
+        for a in range(j):
+            gain = joint[a, j] / variance
+            z[a] += gain * surprise
+            for b in range(a, j):
+                joint[a, b] -= gain * joint[b, j]
+
+
+@njit(cache=True)
+def absorb(state, z, joint, d, value, variance):
+    """New state: the belief of the source, N(z[d], joint[d, d]), becomes N(value, variance)."""
+    prior = max(joint[d, d], MIN_VARIANCE)
+    shift = (value - z[d]) / prior
+    shrink = (prior - variance) / (prior * prior)
+    for i in range(d):
+        state[i] = z[i] + joint[i, d] * shift
+        for j in range(i, d):
+            updated = joint[i, j] - shrink * joint[i, d] * joint[j, d]
+            state[d + i * d + j] = updated
+            state[d + j * d + i] = updated
+
+
+@njit(cache=True)
+def kalman_nested(state, F, G, mean, bins, rate_points, points, side, side_sigmas, max_error, values, sigmas, flags, levels):
+    """Run over `bins`, changing `state`; fill `values`, `sigmas` (LSB), `flags`, `levels`."""
+    size, d = F.shape
+    z, joint, work = np.empty(size), np.empty((size, size)), np.empty((size, d))
+    for n in range(bins.size):
+        predict_joint(state, F, G, mean, z, joint, work)
+        condition_on_side(z, joint, side[n], side_sigmas[n], d + 1)
+        value, variance, level = z[d], max(joint[d, d], MIN_VARIANCE), NO_LEVEL
+        flag = CONCEALED
+        if bins[n] != NO_LEVEL:
+            point = points[rate_points[n]]
+            value, variance, level, weight = cut_to_bin(z[d], variance, bins[n], point)
+            flag = RESOLVED if weight >= SURE else RESOLVED | SUSPECT
+            if level == NO_LEVEL:
+                flag = CONCEALED | SUSPECT
+        absorb(state, z, joint, d, value, variance)
+        if max_error >= 0.0 and level != NO_LEVEL:
+            low, high = level_cell(level, point[SCALE], point[ROUNDING], point[TAP])
+            value = keep_within(value, low, high, max_error)
+        values[n], sigmas[n], flags[n], levels[n] = value, math.sqrt(variance), flag, level
+
+
+@njit(cache=True)
+def kalman_cells(state, F, G, mean, lows, highs, side, side_sigmas, max_error, values, sigmas, flags):
+    """The same where the cell is known: [lows[n], highs[n]] in codes, NaN where the sample was lost or absent."""
+    size, d = F.shape
+    z, joint, work = np.empty(size), np.empty((size, size)), np.empty((size, d))
+    for n in range(lows.size):
+        predict_joint(state, F, G, mean, z, joint, work)
+        condition_on_side(z, joint, side[n], side_sigmas[n], d + 1)
+        value, variance, flag = z[d], max(joint[d, d], MIN_VARIANCE), CONCEALED
+        known = lows[n] <= highs[n]
+        if known:
+            flag = RESOLVED
+            value, variance = cut(z[d], variance, lows[n], highs[n])
+        absorb(state, z, joint, d, value, variance)
+        if known and max_error >= 0.0:
+            value = keep_within(value, lows[n], highs[n], max_error)
+        values[n], sigmas[n], flags[n] = value, math.sqrt(variance), flag
