@@ -7,7 +7,7 @@ of which stands alone. Bins that the gateway still has to resolve stop here: res
 from numba import njit
 
 from edge_wz.kernels.fir import HISTORY_SLOTS, filter_sample, push_sample
-from edge_wz.kernels.fixed_point import bit_length, sat16
+from edge_wz.kernels.fixed_point import bit_length, sat16, sat32
 from edge_wz.kernels.level_check import CHECK_INIT, check_fold, check_step
 from edge_wz.kernels.range_coder import (
     RANGE_START,
@@ -95,7 +95,7 @@ def quantize_stream(codes, present, taps, shift, rounding, modulus, state, bins,
         _keep_history(codes, state)
     else:
         saturated = _quantize_any(codes, present, taps, shift, rounding, modulus, state, bins, turns)
-    state[STATE_SATURATED] = min(state[STATE_SATURATED] + saturated, 2147483647)
+    state[STATE_SATURATED] = sat32(state[STATE_SATURATED] + saturated)
     return saturated
 
 

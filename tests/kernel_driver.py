@@ -1,0 +1,125 @@
+"""The numba kernels, called with the JSON fields of a case; the same functions as in `reference_driver`."""
+
+from typing import Any
+
+import numpy as np
+
+from edge_wz.formats import blob
+from edge_wz.kernels import fixed_point, nested_quantizer, predictor, range_coder
+from edge_wz.kernels.nested_quantizer import NO_LEVEL
+from edge_wz.model import NodeModel
+
+Case = dict[str, Any]
+
+
+def arithmetic_case(case: Case) -> int:
+    operation = getattr(fixed_point, case["op"])
+    return operation(case["v"], case["s"]) if "s" in case else operation(case["v"])
+
+
+def level_check(case: Case) -> int:
+    turns = np.array(case["turns"], dtype=np.int32)
+    return nested_quantizer.check_levels(turns, np.ones(len(turns), dtype=np.bool_), case["bits"])
+
+
+def range_encode(case: Case) -> str:
+    out = np.zeros(4 * len(case["steps"]) + 8, dtype=np.uint8)
+    state = (0, range_coder.RANGE_START, 0)
+    for step in case["steps"]:
+        call = range_coder.encode_symbol if len(step) == 3 else range_coder.encode_bits
+        state = call(out, *state, *step)
+    return out[: range_coder.finish(out, *state)].tobytes().hex()
+
+
+def range_decode(case: Case) -> list[int]:
+    data = np.frombuffer(bytes.fromhex(case["payload"]), dtype=np.uint8)
+    state = range_coder.start_decoder(data, 0, len(data))
+    assert state[0] < state[1]
+    found = []
+    for step in case["steps"]:
+        if len(step) == 3:
+            found.append(range_coder.decode_target(state[0], state[1], step[2]))
+            state = range_coder.decode_step(data, len(data), *state, *step)
+        else:
+            value, *state = range_coder.decode_bits(data, len(data), *state, step[1])
+            found.append(value)
+    assert range_coder.finish_decoder(len(data), state[2]) == 0
+    return found
+
+
+def _rows(values: list[int], slots: int, fill: int, dtype: Any) -> np.ndarray:
+    rows = np.full((-(-len(values) // slots), slots), fill, dtype=dtype)
+    rows.reshape(-1)[: len(values)] = values
+    return rows
+
+
+def nested_encode(case: Case) -> Case:
+    codes = np.array(case["codes"], dtype=np.int16)
+    bins, turns = np.zeros((2, len(codes)), dtype=np.int32)
+    saturated = nested_quantizer.quantize_stream(
+        codes, np.array(case["present"], dtype=np.bool_), np.array(case["taps"], dtype=np.int32), case["shift"],
+        case["rounding"], case["modulus"], np.zeros(nested_quantizer.STATE_SLOTS, dtype=np.int32), bins, turns,
+    )  # fmt: skip
+    bin_rows = _rows(bins.tolist(), case["packet_samples"], NO_LEVEL, np.int32)
+    turn_rows = _rows(turns.tolist(), case["packet_samples"], 0, np.int32)
+    out = np.zeros((len(bin_rows), 4 * case["packet_samples"] + 8), dtype=np.uint8)
+    sizes = np.zeros(len(bin_rows), dtype=np.int32)
+    nested_quantizer.pack_packets(bin_rows, turn_rows, case["modulus"], case["check_bits"], out, sizes)
+    payloads = [row[:size].tobytes().hex() for row, size in zip(out, sizes, strict=True)]
+    shown = np.where(bins == NO_LEVEL, 0, bins).tolist()
+    return {"bins": shown, "turns": turns.tolist(), "saturated": saturated, "payloads": payloads}
+
+
+def nested_parse(payload: bytes, present: list[bool], modulus: int, check_bits: int) -> Case | None:
+    bins = np.empty((1, len(present)), dtype=np.int32)
+    check, status = np.empty((2, 1), dtype=np.int32)
+    nested_quantizer.unpack_packets(
+        *_joined(payload), np.array([present], dtype=np.bool_), np.array([len(present)], dtype=np.int32), modulus,
+        check_bits, bins, check, status,
+    )  # fmt: skip
+    assert np.array_equal(bins[0] != NO_LEVEL, np.array(present) & (status[0] == 0))
+    return None if status[0] < 0 else {"bins": np.where(bins == NO_LEVEL, 0, bins)[0].tolist(), "check": int(check[0])}
+
+
+def _joined(payload: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """The payload between two others, so that a read past its ends shows."""
+    data = np.frombuffer(b"\xa5" * 7 + payload + b"\x5a" * 7, dtype=np.uint8)
+    return data, np.array([7, 7 + len(payload)], dtype=np.int64)
+
+
+def node_model(case: Case, packet_samples: int) -> NodeModel:
+    return blob.make_predictive(
+        packet_samples, 50, 1.0, 0.0, len(case["predictors"]) - 1, case["predictors"], case["thresholds"],
+        case["position_tables"], case["contexts"], case["cdf_bits"],
+        [(case["step_q8"], case["rounding_q8"], [(table["direct"], table["cdf"]) for table in case["tables"]])],
+    )  # fmt: skip
+
+
+def predictive_encode(case: Case) -> Case:
+    count = len(case["codes"])
+    codes = np.array([case["codes"]], dtype=np.int16)
+    present = np.array([case["present"]], dtype=np.bool_)
+    out = np.zeros((1, 5 * count + 8), dtype=np.uint8)
+    sizes, recon = np.zeros(1, dtype=np.int32), np.zeros((1, count), dtype=np.int16)
+    model = predictor.flatten_predictive(node_model(case, count), 0)
+    failed = predictor.encode_packets(codes, present, np.array([count], dtype=np.int32), model, out, sizes, recon)
+    assert failed == 0
+    payload = out[0, : sizes[0]].tobytes()
+    parsed = predictive_parse(case, payload, case["present"])
+    assert parsed is not None and parsed["recon"] == recon[0].tolist()
+    return {**parsed, "payload": payload.hex()}
+
+
+def predictive_parse(case: Case, payload: bytes, present: list[bool]) -> Case | None:
+    count = len(present)
+    levels, preds, recon = np.empty((3, 1, count), dtype=np.int32)
+    status = np.empty(1, dtype=np.int32)
+    predictor.decode_packets(
+        *_joined(payload), np.array([present], dtype=np.bool_), np.array([count], dtype=np.int32),
+        predictor.flatten_predictive(node_model(case, count), 0), levels, preds, recon, status,
+    )  # fmt: skip
+    if status[0] < 0:
+        return None
+    assert np.array_equal(levels[0] != NO_LEVEL, np.array(present, dtype=np.bool_))
+    shown = np.where(levels == NO_LEVEL, 0, levels)[0].tolist()
+    return {"levels": shown, "preds": preds[0].tolist(), "recon": recon[0].tolist()}

@@ -1,0 +1,220 @@
+"""Writes tests/vectors: cases for every implementation of SPEC 1 to 4, integers and hex only, one JSON object per line.
+
+    python -m tests.make_vectors
+
+Cases come from `tests.reference` alone, never from the code under test. MANIFEST.json holds the number of cases and the
+SHA-256 of each file. Changed vectors are a change of the format: see SPEC, then CHANGELOG, "Bitstream".
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.reference import nested, predictive, range_coder
+from tests.reference.arithmetic import level_check, pack_bits, sat16, sat32, shift_round
+
+VECTORS = Path(__file__).parent / "vectors"
+EXTREMES = [-32768, -32767, -1, 0, 1, 2, 32766, 32767]
+Case = dict[str, Any]
+
+
+def arithmetic_cases(rng: random.Random) -> Iterator[Case]:
+    values = [-(2**31), -(2**31) + 1, -32769, *EXTREMES, 32768, 2**30 - 1, 2**31 - 1]
+    values += [rng.randrange(-(2**30), 2**30) for _ in range(20)]
+    for v in values:
+        yield {"op": "sat16", "v": v, "result": sat16(v)}
+        for s in (0, 1, 2, 12, 30):
+            if v + 2**s < 2**31:
+                yield {"op": "shift_round", "v": v, "s": s, "result": shift_round(v, s)}
+    for v in (-(2**31) - 1, -(2**31), 2**31 - 1, 2**31, 2**40, -(2**40)):
+        yield {"op": "sat32", "v": v, "result": sat32(v)}
+
+
+def level_check_cases(rng: random.Random) -> Iterator[Case]:
+    rows = [[], [0], [255], [256], [32767], list(b"123456789")] + [_turns(rng, n) for n in (2, 16, 33, 300)]
+    for turns in rows:
+        for bits in (4, 8):
+            yield {"turns": turns, "bits": bits, "check": level_check(turns, bits)}
+
+
+def _turns(rng: random.Random, n: int) -> list[int]:
+    return [rng.randrange(32768) for _ in range(n)]
+
+
+def range_coder_cases(rng: random.Random) -> Iterator[Case]:
+    """Steps are [start, size, total bits] for a symbol, [value, n] for plain bits."""
+    first, last = [0, 1, 16], [65535, 1, 16]
+    runs: list[list[list[int]]] = [[], [first], [last], [first] * 9, [last] * 9, [last] + [first] * 20]
+    runs += [[[0, 65535, 16]] * 40, [[0, 1 << 15, 16]] * 100, [[1, 65535, 16]] * 100, [[0, 1, 0]], [[0xBEEF, 16]]]
+    runs += [[[n, n + 1] for n in range(16)]]
+    runs += [_random_steps(rng, n) for n in (1, 2, 3, 5, 8, 20, 60, 200)]
+    runs += [[[32767, 2, 16]] * n + [last] * 3 for n in range(6)]  # a carry through bytes 255
+    for steps in runs:
+        coder = range_coder.Encoder()
+        for step in steps:
+            if len(step) == 3:
+                coder.encode(*step)
+            else:
+                coder.encode_bits(*step)
+        yield {"steps": steps, "payload": coder.finish().hex()}
+
+
+def _random_steps(rng: random.Random, n: int) -> list[list[int]]:
+    steps = []
+    for _ in range(n):
+        bits = rng.randrange(17)
+        if rng.random() < 0.3:
+            steps.append([rng.randrange(2**bits), bits])
+            continue
+        start = rng.randrange(2**bits)
+        steps.append([start, 1 + rng.randrange(2**bits - start), bits])
+    return steps
+
+
+def nested_cases(rng: random.Random) -> Iterator[Case]:
+    settings = [
+        ([1 << 10], 10, 1 << 9, 2, 0), ([1 << 10], 10, 1 << 9, 4, 4), ([-331], 13, 4096, 8, 8), ([65535], 0, 0, 16, 8),
+        ([1], 0, 0, 32768, 0), ([-1], 0, 0, 32768, 8), ([1000], 12, 2048, 3, 0), ([1000], 12, 2048, 3, 4),
+        ([77], 9, 256, 5, 8), ([1 << 12], 12, 0, 4095, 0), ([1 << 14], 14, 8191, 1000, 8),
+        ([700, -300, 50], 11, 1024, 4, 4),
+        ([rng.randrange(-4000, 4000) for _ in range(16)], 15, 1 << 14, 7, 8),
+        ([rng.randrange(-4000, 4000) for _ in range(16)], 12, 1 << 11, 64, 0), ([0, 0, 0], 30, -5, 6, 4),
+    ]  # fmt: skip
+    for taps, shift, rounding, modulus, check_bits in settings:
+        for samples in _sample_runs(rng):
+            yield _nested_case(samples, taps, shift, rounding, modulus, check_bits, rng.choice([1, 7, 32]))
+
+
+def _sample_runs(rng: random.Random) -> list[list[int | None]]:
+    noisy: list[int | None] = [round(rng.gauss(0, 3000)) for _ in range(70)]
+    holes = [None if rng.random() < 0.3 else value for value in noisy]
+    return [[*EXTREMES, -16384, 16383], noisy, holes, [None] * 9 + [5]]
+
+
+def _nested_case(
+    samples: list[int | None], taps: list[int], shift: int, rounding: int, modulus: int, check_bits: int, slots: int
+) -> Case:
+    bins, turns, saturated = nested.quantize(samples, taps, shift, rounding, modulus)
+    starts = range(0, len(samples), slots)
+    payloads = [nested.pack(bins[i : i + slots], turns[i : i + slots], modulus, check_bits).hex() for i in starts]
+    return {
+        "taps": taps, "shift": shift, "rounding": rounding, "modulus": modulus, "check_bits": check_bits,
+        "packet_samples": slots, **_columns(samples), "bins": [0 if v is None else v for v in bins],
+        "turns": [0 if v is None else v for v in turns], "saturated": saturated, "payloads": payloads,
+    }  # fmt: skip
+
+
+def _columns(samples: list[int | None]) -> Case:
+    return {"codes": [0 if v is None else v for v in samples], "present": [int(v is not None) for v in samples]}
+
+
+def malformed_nested_cases(rng: random.Random) -> Iterator[Case]:
+    """Payloads that must be refused (valid 0) or taken (valid 1, with bins and check)."""
+    for modulus, check_bits, n in ((2, 0, 5), (4, 4, 5), (32, 8, 3), (3, 0, 5), (5, 8, 4), (4000, 4, 2)):
+        payloads = [b"", b"\xff" * 4, b"\xff\xff\xff\xfe", b"\xff" * 6, bytes(12), bytes([1] * 12)]
+        payloads += [rng.randbytes(size) for size in (1, 2, 2, 2, 3, 3, 4, 5)] + [pack_bits([(1, 40)])]
+        for payload in payloads:
+            yield _parse_case(payload, modulus, check_bits, n)
+
+
+def _parse_case(payload: bytes, modulus: int, check_bits: int, n: int) -> Case:
+    case = {"modulus": modulus, "check_bits": check_bits, "count": n, "payload": payload.hex()}
+    try:
+        bins, check = nested.unpack(payload, [True] * n, modulus, check_bits)
+    except range_coder.Malformed:
+        return {**case, "valid": 0}
+    return {**case, "valid": 1, "bins": bins, "check": check}
+
+
+def predictive_model(
+    rng: random.Random, order: int, step_q8: int, rounding_q8: int, positions: int, contexts: int
+) -> Case:
+    """A random model of SPEC 4 as the JSON fields of a case."""
+    cdf_bits = rng.choice([10, 12, 15])
+    thresholds = sorted(rng.sample(range(1, 60), contexts - 1))
+    rows = [[rng.randrange(-400, 400), *(rng.randrange(-5000, 5000) for _ in range(p))] for p in range(order + 1)]
+    top = (65535 * 256 + rounding_q8) // step_q8
+    tables = []
+    for _ in range(positions + contexts):
+        direct = rng.choice([0, 1, 3, 20, 100])
+        symbols = 2 * direct + max(0, top - direct - 1).bit_length() + 2
+        inner = sorted(rng.sample(range(1, 2**cdf_bits), symbols - 1))
+        tables.append({"direct": direct, "cdf": [0, *inner, 2**cdf_bits]})
+    return {
+        "predictors": rows, "thresholds": thresholds, "position_tables": positions, "contexts": contexts,
+        "cdf_bits": cdf_bits, "step_q8": step_q8, "rounding_q8": rounding_q8, "tables": tables,
+    }  # fmt: skip
+
+
+def reference_model(case: Case) -> predictive.Predictive:
+    tables = [predictive.Table(table["direct"], table["cdf"]) for table in case["tables"]]
+    return predictive.Predictive(
+        case["predictors"], case["thresholds"], case["position_tables"], case["cdf_bits"], case["step_q8"],
+        case["rounding_q8"], tables,
+    )  # fmt: skip
+
+
+def predictive_cases(rng: random.Random) -> Iterator[Case]:
+    settings = [
+        (0, 256, 128, 1, 1), (1, 256, 0, 1, 1), (2, 768, 384, 2, 3), (3, 1000, 333, 1, 5), (6, 2304, 1152, 8, 9),
+        (6, 100_000, 50_000, 4, 2), (2, 1 << 24, 1 << 23, 1, 1), (4, 257, 256, 1, 9),
+    ]  # fmt: skip
+    for setting in settings:
+        fields = predictive_model(rng, *setting)
+        model = reference_model(fields)
+        for samples in [*_sample_runs(rng), _jumps(rng)]:
+            payload, levels, preds, recon = predictive.encode(model, samples)
+            decoded = {"levels": levels, "preds": preds, "recon": recon}
+            yield {**fields, **_columns(samples), **decoded, "payload": payload.hex()}
+
+
+def _jumps(rng: random.Random) -> list[int | None]:
+    return [rng.choice([-32768, 32767, 0, 5]) for _ in range(30)]
+
+
+def malformed_predictive_cases(rng: random.Random) -> Iterator[Case]:
+    fields = predictive_model(rng, 3, 512, 256, 2, 3)
+    model = reference_model(fields)
+    payloads = [b"", b"\xff" * 4, b"\xff" * 40, b"\xff\xff\xff\xfe", bytes(90)]
+    for payload in [*payloads, *(rng.randbytes(n) for n in (1, 4, 9, 99))]:
+        case = {**fields, "count": 12, "payload": payload.hex()}
+        try:
+            levels, preds, recon = predictive.decode(model, payload, [True] * 12)
+        except range_coder.Malformed:
+            yield {**case, "valid": 0}
+        else:
+            yield {**case, "valid": 1, "levels": levels, "preds": preds, "recon": recon}
+
+
+MAKERS: dict[str, Callable[[random.Random], Iterator[Case]]] = {
+    "arithmetic": arithmetic_cases,
+    "level_check": level_check_cases,
+    "range_coder": range_coder_cases,
+    "nested": nested_cases,
+    "nested_payloads": malformed_nested_cases,
+    "predictive": predictive_cases,
+    "predictive_payloads": malformed_predictive_cases,
+}
+
+
+def render(name: str) -> bytes:
+    """The bytes of one file; the seed is the name, so files do not depend on each other."""
+    cases = MAKERS[name](random.Random(name))
+    return b"".join(json.dumps(case, separators=(",", ":")).encode() + b"\n" for case in cases)
+
+
+def main() -> None:
+    VECTORS.mkdir(exist_ok=True)
+    manifest = {}
+    for name in MAKERS:
+        data = render(name)
+        (VECTORS / f"{name}.jsonl").write_bytes(data)
+        manifest[f"{name}.jsonl"] = {"cases": data.count(b"\n"), "sha256": hashlib.sha256(data).hexdigest()}
+    (VECTORS / "MANIFEST.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

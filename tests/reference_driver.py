@@ -1,0 +1,78 @@
+"""The reference, called with the JSON fields of a case; `kernel_driver` has the same functions for numba."""
+
+from typing import Any
+
+from tests.make_vectors import reference_model
+from tests.reference import arithmetic, nested, predictive, range_coder
+
+Case = dict[str, Any]
+
+
+def samples_of(case: Case) -> list[int | None]:
+    return [code if here else None for code, here in zip(case["codes"], case["present"], strict=True)]
+
+
+def arithmetic_case(case: Case) -> int:
+    operation = getattr(arithmetic, case["op"])
+    return operation(case["v"], case["s"]) if "s" in case else operation(case["v"])
+
+
+def level_check(case: Case) -> int:
+    return arithmetic.level_check(case["turns"], case["bits"])
+
+
+def range_encode(case: Case) -> str:
+    coder = range_coder.Encoder()
+    for step in case["steps"]:
+        (coder.encode if len(step) == 3 else coder.encode_bits)(*step)
+    return coder.finish().hex()
+
+
+def range_decode(case: Case) -> list[int]:
+    """The target of every symbol, the value of all plain bits."""
+    coder = range_coder.Decoder(bytes.fromhex(case["payload"]))
+    found = []
+    for step in case["steps"]:
+        if len(step) == 3:
+            found.append(coder.target(step[2]))
+            coder.take(*step)
+        else:
+            found.append(coder.bits(step[1]))
+    coder.finish()
+    return found
+
+
+def nested_encode(case: Case) -> Case:
+    bins, turns, saturated = nested.quantize(
+        samples_of(case), case["taps"], case["shift"], case["rounding"], case["modulus"]
+    )
+    slots = case["packet_samples"]
+    payloads = [
+        nested.pack(bins[i : i + slots], turns[i : i + slots], case["modulus"], case["check_bits"]).hex()
+        for i in range(0, len(bins), slots)
+    ]
+    columns = {"bins": [v or 0 for v in bins], "turns": [v or 0 for v in turns]}
+    return {**columns, "saturated": saturated, "payloads": payloads}
+
+
+def nested_parse(payload: bytes, present: list[bool], modulus: int, check_bits: int) -> Case | None:
+    """{bins, check} or None for malformed; absent bins are 0."""
+    try:
+        bins, check = nested.unpack(payload, present, modulus, check_bits)
+    except range_coder.Malformed:
+        return None
+    return {"bins": [v or 0 for v in bins], "check": check}
+
+
+def predictive_encode(case: Case) -> Case:
+    payload, levels, preds, recon = predictive.encode(reference_model(case), samples_of(case))
+    return {"payload": payload.hex(), "recon": recon, "levels": levels, "preds": preds}
+
+
+def predictive_parse(case: Case, payload: bytes, present: list[bool]) -> Case | None:
+    """{levels, preds, recon} or None for malformed; absent levels are 0."""
+    try:
+        levels, preds, recon = predictive.decode(reference_model(case), payload, present)
+    except range_coder.Malformed:
+        return None
+    return {"levels": levels, "preds": preds, "recon": recon}
