@@ -23,7 +23,7 @@ CRC8_TABLE = _crc8_table()
 @njit(cache=True)
 def check_step(c, turn):
     """The check after one more present sample."""
-    return int(CRC8_TABLE[(c ^ turn) & 0xFF])
+    return np.int64(CRC8_TABLE[(c ^ turn) & 0xFF])
 
 
 @njit(cache=True)

@@ -10,6 +10,7 @@ from edge_wz.kernels.fir import HISTORY_SLOTS, filter_sample, push_sample
 from edge_wz.kernels.fixed_point import bit_length, sat16, sat32
 from edge_wz.kernels.level_check import CHECK_INIT, check_fold, check_step
 from edge_wz.kernels.range_coder import (
+    MASK32,
     RANGE_START,
     decode_bits,
     decode_step,
@@ -146,12 +147,18 @@ def _pack_raw(bins, bits, check, check_bits, out):
 
 
 @njit(cache=True)
+def _flat_cdf(j, modulus):
+    """The flat table of SPEC 3.3; masked as in `range_coder.decode_target`."""
+    return ((j << FLAT_BITS) & MASK32) // (modulus & 0xFFFF)
+
+
+@njit(cache=True)
 def _pack_coded(bins, modulus, check, check_bits, out):
     low, span, position = 0, RANGE_START, 0
     for i in range(bins.shape[0]):
         if bins[i] != NO_LEVEL:
-            start = (bins[i] << FLAT_BITS) // modulus
-            size = ((bins[i] + 1) << FLAT_BITS) // modulus - start
+            start = _flat_cdf(bins[i], modulus)
+            size = _flat_cdf(bins[i] + 1, modulus) - start
             low, span, position = encode_symbol(out, low, span, position, start, size, FLAT_BITS)
     if check_bits > 0:
         low, span, position = encode_bits(out, low, span, position, check, check_bits)
@@ -210,8 +217,8 @@ def _unpack_coded(data, begin, end, present, count, modulus, check_bits, bins):
         if present[i]:
             # the largest j with cdf[j] <= target, without a table: cdf[j] = floor(j * 2^14 / J)
             s = ((decode_target(code, span, FLAT_BITS) + 1) * modulus - 1) >> FLAT_BITS
-            start = (s << FLAT_BITS) // modulus
-            size = ((s + 1) << FLAT_BITS) // modulus - start
+            start = _flat_cdf(s, modulus)
+            size = _flat_cdf(s + 1, modulus) - start
             code, span, position = decode_step(data, end, code, span, position, start, size, FLAT_BITS)
             bins[i] = s
     check, code, span, position = decode_bits(data, end, code, span, position, check_bits)

@@ -21,6 +21,7 @@ from edge_wz.kernels.range_coder import (
     find_symbol,
     finish,
     finish_decoder,
+    make_lookup,
     start_decoder,
 )
 from edge_wz.kernels.status import STATUS_CODE, STATUS_COUNT, STATUS_OK
@@ -35,7 +36,7 @@ FLAT_CDF_BITS = 3
 FLAT_STEP_Q8 = 4
 FLAT_ROUNDING_Q8 = 5
 FLAT_THRESHOLDS = 6  # eight; the unused ones are never reached
-FLAT_DIRECTORY = 14  # where the directory starts: direct, classes, offset of the cdf for each table
+FLAT_DIRECTORY = 14  # where the directory starts: direct, offset of the cdf, offset of its lookup for each table
 FLAT_ROWS = 15  # predictor rows, one after another: bias, coef[0..p-1]; row p starts at FLAT_ROWS + p(p+1)/2
 
 
@@ -48,12 +49,15 @@ def flatten_predictive(node_model: Any, rate_point: int) -> np.ndarray:
     directory = FLAT_ROWS + len(rows)
     offset = directory + 3 * len(point.tables)
     entries: list[int] = []
+    columns: list[np.ndarray] = []
     for table in point.tables:
-        entries += [table.direct, table.classes, offset]
-        offset += len(table.cdf)
+        lookup = make_lookup(table.cdf, node_model.cdf_bits)
+        columns += [table.cdf, lookup]
+        entries += [table.direct, offset, offset + len(table.cdf)]
+        offset += len(table.cdf) + len(lookup)
     head = [node_model.order, node_model.position_tables, node_model.contexts, node_model.cdf_bits]
     head += [point.step_q8, point.rounding_q8]
-    parts = [head, thresholds, [directory], rows, entries] + [table.cdf for table in point.tables]
+    parts = [head, thresholds, [directory], rows, entries, *columns]
     flat = np.concatenate([np.asarray(part, dtype=np.int64) for part in parts]).astype(np.int32)
     flat.setflags(write=False)
     return flat
@@ -64,7 +68,7 @@ def _predict(model, recon, n):
     """Prediction of slot n from recon[0..n-1]."""
     p = min(n, model[FLAT_ORDER])
     row = FLAT_ROWS + ((p * (p + 1)) >> 1)
-    acc = int(model[row])
+    acc = np.int64(model[row])
     for i in range(p):
         acc += model[row + 1 + i] * recon[n - 1 - i]
     return sat16(shift_round(acc, COEF_BITS))
@@ -92,7 +96,7 @@ def _table(model, n, level1, level2):
 @njit(cache=True)
 def _encode_level(model, entry, level, out, low, span, position):
     direct = model[entry]
-    cdf = model[entry + 2]
+    cdf = model[entry + 1]
     excess = abs(level) - direct - 1
     c = bit_length(excess) if excess >= 0 else 0
     symbol = cdf + (level + direct if excess < 0 else 2 * direct + 1 + c)
@@ -110,9 +114,9 @@ def _encode_level(model, entry, level, out, low, span, position):
 def _decode_level(model, entry, data, end, code, span, position):
     """Returns (level, code, range, position)."""
     direct = model[entry]
-    cdf = model[entry + 2]
+    cdf = model[entry + 1]
     bits = model[FLAT_CDF_BITS]
-    symbol = find_symbol(model, cdf, 2 * direct + model[entry + 1] + 2, decode_target(code, span, bits))
+    symbol = find_symbol(model, cdf, model[entry + 2], bits, decode_target(code, span, bits))
     start = model[cdf + symbol]
     code, span, position = decode_step(data, end, code, span, position, start, model[cdf + symbol + 1] - start, bits)
     if symbol <= 2 * direct:
@@ -128,7 +132,7 @@ def _decode_level(model, entry, data, end, code, span, position):
 
 @njit(cache=True)
 def _encode_packet(codes, present, count, model, out, recon):
-    step_q8 = int(model[FLAT_STEP_Q8])
+    step_q8 = np.int64(model[FLAT_STEP_Q8])
     low, span, position = 0, RANGE_START, 0
     level1, level2 = 0, 0
     for n in range(count):
@@ -162,7 +166,7 @@ def encode_packets(codes, present, counts, model, out, sizes, recon):
 
 @njit(cache=True)
 def _decode_packet(data, begin, end, present, count, model, levels, preds, recon):
-    step_q8 = int(model[FLAT_STEP_Q8])
+    step_q8 = np.int64(model[FLAT_STEP_Q8])
     code, span, position = start_decoder(data, begin, end)
     if code >= span:
         return STATUS_CODE

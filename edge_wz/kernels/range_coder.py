@@ -6,6 +6,7 @@ encoder then writes nothing, and `finish` says so; the decoder reads zeros, as t
 After "Range encoding: an algorithm for removing redundancy from a digitised message", G. N. N. Martin, 1979.
 """
 
+import numpy as np
 from numba import njit
 
 from edge_wz.kernels.status import STATUS_CODE, STATUS_NO_SPACE, STATUS_OK, STATUS_TRAILING
@@ -13,6 +14,7 @@ from edge_wz.kernels.status import STATUS_CODE, STATUS_NO_SPACE, STATUS_OK, STAT
 RANGE_START = 0xFFFFFFFF
 MASK32 = 0xFFFFFFFF
 RENORM_LIMIT = 1 << 24
+LOOKUP_BITS = 8
 
 
 @njit(cache=True)
@@ -80,7 +82,7 @@ def finish(out, low, span, position):
 
 @njit(cache=True)
 def next_byte(data, position, end):
-    return int(data[position]) if position < end else 0
+    return np.int64(data[position]) if position < end else np.int64(0)
 
 
 @njit(cache=True)
@@ -95,7 +97,8 @@ def start_decoder(data, begin, end):
 @njit(cache=True)
 def decode_target(code, span, total_bits):
     """Where in 0 .. 2^total_bits - 1 the next symbol lies."""
-    return min(code // (span >> total_bits), (1 << total_bits) - 1)
+    # The masks change nothing; they tell the compiler that 32 bits suffice, which halves the cost of the division.
+    return min((code & MASK32) // ((span & MASK32) >> total_bits), (1 << total_bits) - 1)
 
 
 @njit(cache=True)
@@ -104,11 +107,13 @@ def decode_step(data, end, code, span, position, start, size, total_bits):
     r = span >> total_bits
     code -= r * start
     span = span - r * start if start + size == 1 << total_bits else r * size
-    while span < RENORM_LIMIT:
-        code = (code << 8) | next_byte(data, position, end)
-        position += 1
-        span <<= 8
-    return code, span, position
+    # At most two bytes, as total_bits <= 16; without a loop, for whether one comes is not predictable.
+    shift = 8 * ((span < RENORM_LIMIT) + (span < RENORM_LIMIT >> 8))
+    if position + 2 <= end:
+        fresh = (np.int64(data[position]) << 8) | np.int64(data[position + 1])
+    else:
+        fresh = next_byte(data, position, end) << 8
+    return (code << shift) | (fresh >> (16 - shift)), span << shift, position + (shift >> 3)
 
 
 @njit(cache=True)
@@ -132,17 +137,23 @@ def finish_decoder(end, position):
     return STATUS_TRAILING if position < end else STATUS_OK
 
 
+def make_lookup(cdf: np.ndarray, total_bits: int) -> np.ndarray:
+    """int32[256]: the symbol at the start of each of 2^8 equal parts of the table, where `find_symbol` begins."""
+    targets = np.arange(1 << LOOKUP_BITS) << max(0, total_bits - LOOKUP_BITS)
+    found = np.searchsorted(cdf, targets, side="right") - 1
+    return np.minimum(found, len(cdf) - 2).astype(np.int32)
+
+
 @njit(cache=True)
-def find_symbol(cdf, first, count, target):
-    """The symbol s < count with cdf[first + s] <= target < cdf[first + s + 1], by halving."""
-    low, high = 0, count
-    while high - low > 1:
-        middle = (low + high) >> 1
-        if cdf[first + middle] <= target:
-            low = middle
-        else:
-            high = middle
-    return low
+def find_symbol(cdf, first, lookup, total_bits, target):
+    """The symbol s with cdf[first + s] <= target < cdf[first + s + 1]; its lookup table begins at cdf[lookup].
+
+    A jump and, at most parts of the table, no step: halving would mispredict at each level.
+    """
+    s = cdf[lookup + (target >> max(0, total_bits - LOOKUP_BITS))]
+    while cdf[first + s + 1] <= target:
+        s += 1
+    return s
 
 
 @njit(cache=True)
@@ -157,9 +168,9 @@ def encode_batch(symbols, cdf, total_bits, out, sizes):
 
 
 @njit(cache=True)
-def decode_batch(data, offsets, cdf, total_bits, symbols, status):
-    """The inverse of `encode_batch`: row p is data[offsets[p]:offsets[p+1]]."""
-    count = cdf.shape[0] - 1
+def decode_batch(data, offsets, table, total_bits, symbols, status):
+    """The inverse of `encode_batch`: row p is data[offsets[p]:offsets[p+1]]; `table`: the lookup, then the cdf."""
+    cdf = table[1 << LOOKUP_BITS :]
     for p in range(symbols.shape[0]):
         end = offsets[p + 1]
         code, span, position = start_decoder(data, offsets[p], end)
@@ -167,7 +178,7 @@ def decode_batch(data, offsets, cdf, total_bits, symbols, status):
             status[p] = STATUS_CODE
             continue
         for i in range(symbols.shape[1]):
-            s = find_symbol(cdf, 0, count, decode_target(code, span, total_bits))
+            s = find_symbol(table, 1 << LOOKUP_BITS, 0, total_bits, decode_target(code, span, total_bits))
             symbols[p, i] = s
             code, span, position = decode_step(data, end, code, span, position, cdf[s], cdf[s + 1] - cdf[s], total_bits)
         status[p] = finish_decoder(end, position)
