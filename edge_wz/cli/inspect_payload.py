@@ -1,0 +1,76 @@
+"""The inside of a data packet's payload: every index and the bits it cost, for `edge-wz inspect --model`.
+
+Bits of range-coded symbols are `-log2` of their share of the table; what the coder rounds up is in the last row.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from edge_wz.codec import schemes
+from edge_wz.codec.indices import Indices
+from edge_wz.formats.describe import Row, Section
+from edge_wz.formats.layout import FLAT_CDF_BITS
+from edge_wz.formats.packet import DataPacket, present_slots
+from edge_wz.model import CdfTable, NestedRatePoint, NodeModel, PredictiveRatePoint
+
+
+def payload_section(node: NodeModel, data: DataPacket) -> Section:
+    if data.rate_point >= len(node.rate_points):
+        return Section(f"payload: the model has no rate point {data.rate_point}", ())
+    slots = present_slots(data, node.packet_samples)
+    present = np.zeros((1, node.packet_samples), dtype=bool)
+    present[0, : len(slots)] = slots
+    indices = schemes.parse(node, [data.payload], [data.rate_point], [len(slots)], present)
+    if indices.status[0] < 0:
+        return Section("payload: malformed for this model", ())
+    rows = _nested_rows(node, data, indices) if node.scheme == "nested" else _predictive_rows(node, data, indices)
+    spent = sum(row.bits or 0 for row in rows)
+    rows.append(Row("rounding up to bytes", "", 8 * len(data.payload) - spent))
+    return Section(f"payload, {len(data.payload)} bytes, {int(slots.sum())} samples of {len(slots)} slots", tuple(rows))
+
+
+def _nested_rows(node: NodeModel, data: DataPacket, indices: Indices) -> list[Row]:
+    point: NestedRatePoint = node.rate_points[data.rate_point]
+    rows = []
+    for slot in np.flatnonzero(indices.present[0]).tolist():
+        value = int(indices.values[0, slot])
+        rows.append(Row(f"bin {slot}", value, _bin_bits(point, value)))
+    if node.level_check_bits:
+        rows.append(Row("level check", int(indices.checks[0]), node.level_check_bits))
+    return rows
+
+
+def _bin_bits(point: NestedRatePoint, value: int) -> float:
+    if not point.range_coded:
+        return point.modulus.bit_length() - 1
+    total = 1 << FLAT_CDF_BITS
+    return FLAT_CDF_BITS - math.log2((value + 1) * total // point.modulus - value * total // point.modulus)
+
+
+def _predictive_rows(node: NodeModel, data: DataPacket, indices: Indices) -> list[Row]:
+    point: PredictiveRatePoint = node.rate_points[data.rate_point]
+    rows = []
+    before, before_that = 0, 0
+    for slot in range(int(indices.counts[0])):
+        level = int(indices.values[0, slot]) if indices.present[0, slot] else 0
+        activity = 2 * abs(before) + abs(before_that)
+        context = int(np.count_nonzero(activity >= node.thresholds))
+        number = slot if slot < node.position_tables else node.position_tables + context
+        if indices.present[0, slot]:
+            note = f"table {number}, predicted {indices.preds[0, slot]}, reconstructed {indices.recon[0, slot]}"
+            rows.append(Row(f"level {slot}", level, _level_bits(node, point.tables[number], level), note))
+        before, before_that = level, before
+    return rows
+
+
+def _level_bits(node: NodeModel, table: CdfTable, level: int) -> float:
+    """SPEC 4.3."""
+    if abs(level) <= table.direct:
+        symbol, extra_bits = level + table.direct, 0
+    else:
+        escape_class = (abs(level) - table.direct - 1).bit_length()
+        symbol, extra_bits = 2 * table.direct + 1 + escape_class, max(escape_class - 1, 0) + 1
+    return node.cdf_bits - math.log2(int(table.cdf[symbol + 1] - table.cdf[symbol])) + extra_bits
