@@ -157,6 +157,7 @@ class Kalman:
 
     def __init__(self, model: Model) -> None:
         self._predictor = Predictor(require_state_space(model))
+        self._kernel, _ = kalman.kernels(*self._predictor.sizes)
         self._points = cell_table(model, "kalman")
         self._max_error = max_error_lsb(model)
         self.neighbours = self._predictor.neighbours
@@ -166,7 +167,7 @@ class Kalman:
 
     def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
         out, belief, p = Decoded.empty(indices.values.size), state.copy(), self._predictor
-        kalman.kalman_nested(
+        self._kernel(
             belief, p.F, p.G, p.mean, indices.values, indices.rate_points, self._points, side.values, side.sigmas,
             self._max_error, out.values, out.sigmas, out.flags, out.levels,
         )  # fmt: skip

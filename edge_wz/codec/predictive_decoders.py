@@ -55,6 +55,7 @@ class Refined:
     def __init__(self, model: Model) -> None:
         self._cells = _Cells(model)
         self._predictor = Predictor(require_state_space(model))
+        _, self._kernel = kalman.kernels(*self._predictor.sizes)
         self._max_error = max_error_lsb(model)
         self.neighbours = self._predictor.neighbours
 
@@ -64,7 +65,7 @@ class Refined:
     def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
         out, belief, p = Decoded.empty(indices.values.size), state.copy(), self._predictor
         out.levels[:] = indices.values
-        kalman.kalman_cells(
+        self._kernel(
             belief, p.F, p.G, p.mean, *self._cells.of(indices), side.values, side.sigmas, self._max_error,
             out.values, out.sigmas, out.flags,
         )  # fmt: skip

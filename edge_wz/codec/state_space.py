@@ -38,6 +38,7 @@ class Predictor:
         self.G = np.ascontiguousarray(np.block([[space.Q, space.S], [space.S.T, space.R]]), dtype=np.float64)
         self.mean = np.ascontiguousarray(space.mean, dtype=np.float64)
         self.neighbours = len(space.mean) - 1
+        self.sizes = len(space.A), self.neighbours
         start = stationary_covariance(space.A, space.Q)
         self._start = np.concatenate([np.zeros(len(space.A)), start.ravel()])
 

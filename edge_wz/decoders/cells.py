@@ -1,11 +1,14 @@
 """Moments of a Gaussian cut to cells: the arithmetic that the posterior and the Kalman decoder share.
 
-A received bin is a comb of cells, one per candidate level. Given the belief N(mean, variance), the source lies in the union of them: a
-mixture of truncated Gaussians, whose mean is the reconstruction and whose variance is its sigma squared. `decoders.nearest` looks at
-distances only and needs none of this. Far out in a tail every mass underflows; there, masses are taken relative to the nearest cell by
-Mills' ratio (Abramowitz and Stegun, 26.2.14) or, further out, by the exponential that the tail turns into.
+A received bin is a comb of cells, one per candidate level. Given the belief N(mean, variance), the source lies in the union of
+them: a mixture of truncated Gaussians, whose mean is the reconstruction and whose variance is its sigma squared.
+`decoders.nearest` looks at distances only and needs none of this. Far out in a tail every mass underflows; there, masses are
+taken relative to the nearest cell by Mills' ratio (Abramowitz and Stegun, 26.2.14) or, further out, by the exponential that the
+tail turns into. Tail areas: Hart, Computer Approximations (1968), as given by West, Better approximations to cumulative normal
+functions (2005); one exponential serves density and area.
 
-Cells are continuous intervals around the integers that a level holds: codes a..b are [a - 1/2, b + 1/2].
+Cells are continuous intervals around the integers that a level holds: codes a..b are [a - 1/2, b + 1/2]. Levels are floats
+here: integers of 16 bits are exact, and no division of integers is needed.
 """
 
 import math
@@ -19,12 +22,12 @@ RESOLVED, CONCEALED, SUSPECT, ABSENT = 1, 2, 4, 8
 # Columns of a table of nested rate points, float64[points, 6].
 SCALE, ROUNDING, TAP, MODULUS, LEVEL_MIN, LEVEL_MAX = range(6)
 
-REACH = 7.0  # sigmas around the mean within which cells are looked at: what lies outside has mass < 3e-12
+REACH_SQUARED = 30.0  # a candidate is skipped if its mass is less than exp(-15) of the nearest one's
+FAR_CELLS = 30.0  # sigmas to the nearest candidate from where on masses are relative: near 38 they underflow
 MAX_CELLS = 64  # more cells than this within reach tell nothing: the belief stays as it was
 SURE = 0.9  # a winning candidate with less posterior weight than this is flagged SUSPECT
 FAR = 40.0  # sigmas beyond which a tail is an exponential to one part in a thousand
 
-_SQRT_HALF = math.sqrt(0.5)
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 
 
@@ -39,25 +42,49 @@ def level_cell(level, scale, rounding, tap):
 
 
 @njit(cache=True)
+def tail_area(x, bell):
+    """Area of N(0, 1) above x >= 0, given bell = exp(-x*x/2); relative error about 1e-14."""
+    if x > 7.07106781186547:
+        return bell * _INV_SQRT_2PI / (x + 1.0 / (x + 2.0 / (x + 3.0 / (x + 4.0 / (x + 0.65)))))
+    above = 3.52624965998911e-02 * x + 0.700383064443688
+    above = (above * x + 6.37396220353165) * x + 33.912866078383
+    above = ((above * x + 112.079291497871) * x + 221.213596169931) * x + 220.206867912376
+    below = 8.83883476483184e-02 * x + 1.75566716318264
+    below = (below * x + 16.064177579207) * x + 86.7807322029461
+    below = ((below * x + 296.564248779674) * x + 637.333633378831) * x + 793.826512519948
+    return bell * above / (below * x + 440.413735824752)
+
+
+@njit(cache=True)
+def narrow_interval(a, b):
+    """Like `near_interval` for widths where its differences would cancel: a series around the centre."""
+    width, centre = b - a, 0.5 * (a + b)
+    square = width * width
+    tilt = centre * centre * square
+    mass = width * _INV_SQRT_2PI * math.exp(-0.5 * centre * centre) * (1.0 + (tilt - square) / 24.0)
+    return mass, centre - centre * square / 12.0 * (1.0 - tilt / 60.0), square / 12.0 * (1.0 - tilt / 20.0)
+
+
+@njit(cache=True)
 def near_interval(a, b):
-    """Mass, mean, variance of N(0, 1) cut to [a, b], for intervals that reach into +-REACH."""
-    width = b - a
-    if width < 1e-3:
-        centre = 0.5 * (a + b)
-        mass = width * _INV_SQRT_2PI * math.exp(-0.5 * centre * centre)
-        return mass, centre * (1.0 - width * width / 12.0), width * width / 12.0
-    at_a = _INV_SQRT_2PI * math.exp(-0.5 * a * a)
-    at_b = _INV_SQRT_2PI * math.exp(-0.5 * b * b)
+    """Mass, mean, variance of N(0, 1) cut to [a, b], for intervals that begin within +-35."""
+    if b - a < 0.02:
+        return narrow_interval(a, b)
+    bell_a, bell_b = math.exp(-0.5 * a * a), math.exp(-0.5 * b * b)
+    area_a, area_b = tail_area(abs(a), bell_a), tail_area(abs(b), bell_b)
     if a > 0.0:
-        mass = 0.5 * (math.erfc(a * _SQRT_HALF) - math.erfc(b * _SQRT_HALF))
+        mass = area_a - area_b
     elif b < 0.0:
-        mass = 0.5 * (math.erfc(-b * _SQRT_HALF) - math.erfc(-a * _SQRT_HALF))
+        mass = area_b - area_a
     else:
-        mass = 0.5 * (math.erf(b * _SQRT_HALF) - math.erf(a * _SQRT_HALF))
+        mass = 1.0 - area_a - area_b
     if mass < 1e-280:
-        return 0.0, 0.5 * (a + b), width * width / 12.0
-    mean = (at_a - at_b) / mass
-    return mass, mean, max(1.0 + (a * at_a - b * at_b) / mass - mean * mean, 0.0)
+        return 0.0, 0.5 * (a + b), 0.0
+    scale = _INV_SQRT_2PI / mass
+    mean = (bell_a - bell_b) * scale
+    edges = a * bell_a if bell_a > 0.0 else 0.0
+    edges -= b * bell_b if bell_b > 0.0 else 0.0
+    return mass, mean, max(1.0 + edges * scale - mean * mean, 0.0)
 
 
 @njit(cache=True)
@@ -105,11 +132,11 @@ def cut(mean, variance, low, high):
 
 
 @njit(cache=True)
-def far_cells(mean, sigma, below, modulus, point):
+def far_cells(mean, sigma, below, point):
     """The bin has no cell within reach: weigh the nearest cell on either side by their tails."""
-    best, weight, value, spread = NO_LEVEL, 0.0, mean, sigma * sigma
+    best, weight, value, spread = float(NO_LEVEL), 0.0, mean, sigma * sigma
     reference = 0.0
-    for level in (below, below + modulus):
+    for level in (below, below + point[MODULUS]):
         if level < point[LEVEL_MIN] or level > point[LEVEL_MAX]:
             continue
         low, high = level_cell(level, point[SCALE], point[ROUNDING], point[TAP])
@@ -137,40 +164,56 @@ def far_cells(mean, sigma, below, modulus, point):
 
 
 @njit(cache=True)
+def nearest_level(centre, offset, point):
+    """The level of a bin closest to `centre` that a source can have, or NO_LEVEL."""
+    modulus = point[MODULUS]
+    level = offset + modulus * np.rint((centre - 0.5 - offset) / modulus)
+    if level > point[LEVEL_MAX]:
+        level -= modulus
+    if level < point[LEVEL_MIN]:
+        level += modulus
+    return level if point[LEVEL_MIN] <= level <= point[LEVEL_MAX] else float(NO_LEVEL)
+
+
+@njit(cache=True)
 def cut_to_bin(mean, variance, index, point):
     """Mean, variance, most probable level and its weight, of N(mean, variance) cut to the cells of bin `index`.
 
     `point` is a row of the table of rate points. The level is NO_LEVEL if no code has this bin.
     """
-    scale, rounding, tap = point[SCALE], point[ROUNDING], point[TAP]
-    modulus = int(point[MODULUS])
-    level_min, level_max = int(point[LEVEL_MIN]), int(point[LEVEL_MAX])
+    scale, rounding, tap, modulus = point[SCALE], point[ROUNDING], point[TAP], point[MODULUS]
+    level_min, level_max = point[LEVEL_MIN], point[LEVEL_MAX]
     sigma = math.sqrt(variance)
     centre = min(max((mean * tap + rounding) / scale, level_min - 1.0), level_max + 1.0)
-    reach = REACH * sigma * abs(tap) / scale
-    class_ = index - 32768
-    middle = int(np.floor(centre))
-    below = middle - (middle - class_) % modulus
+    offset = index - 32768.0
+    nearest = nearest_level(centre, offset, point)
+    if nearest == NO_LEVEL:
+        return mean, variance, nearest, 0.0
+    per_sigma = scale / (abs(tap) * sigma)
+    distance = abs(nearest + 0.5 - centre) * per_sigma
+    if distance > FAR_CELLS:
+        return far_cells(mean, sigma, offset + modulus * np.floor((centre - offset) / modulus), point)
+    reach = math.sqrt(distance * distance + REACH_SQUARED) / per_sigma + 0.5
     if 2.0 * reach > MAX_CELLS * modulus:
-        nearest = below if 2 * (middle - below) <= modulus else below + modulus
-        return mean, variance, min(max(nearest, level_min), level_max), 0.0
-    first = int(np.floor(centre - reach))
-    level = max(below - ((below - first) // modulus) * modulus, level_min + (class_ - level_min) % modulus)
-    last = min(int(np.floor(centre + reach)), level_max)
-    total, value, moment, best, best_mass = 0.0, 0.0, 0.0, NO_LEVEL, 0.0
+        return mean, variance, nearest, 0.0
+    level = nearest - modulus * np.floor((nearest + 0.5 - max(centre - reach, level_min)) / modulus)
+    last = min(centre + reach - 0.5, level_max)
+    total, value, moment, best, best_mass = 0.0, 0.0, 0.0, float(NO_LEVEL), 0.0
+    inverse = 1.0 / sigma
     while level <= last:
         low, high = level_cell(level, scale, rounding, tap)
-        mass, shift, spread = near_interval((low - mean) / sigma, (high - mean) / sigma)
-        if high > low and mass > 0.0:
-            total += mass
-            gap = shift - value
-            value += gap * mass / total
-            moment += mass * (spread + gap * (shift - value))
-            if mass > best_mass:
-                best, best_mass = level, mass
+        mass, shift, spread = near_interval((low - mean) * inverse, (high - mean) * inverse)
         level += modulus
-    if total < 1e-11:
-        return far_cells(mean, sigma, below, modulus, point)
+        if not (high > low and mass > 0.0):
+            continue
+        total += mass
+        gap = shift - value
+        value += gap * mass / total
+        moment += mass * (spread + gap * (shift - value))
+        if mass > best_mass:
+            best, best_mass = level - modulus, mass
+    if best == NO_LEVEL:
+        return mean, variance, nearest, 0.0
     return mean + sigma * value, variance * moment / total, best, best_mass / total
 
 

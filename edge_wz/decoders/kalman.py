@@ -1,16 +1,20 @@
 """`kalman`: an assumed-density filter over the state-space model, for both schemes.
 
-Each sample: predict source and neighbours jointly with the next state, condition on the neighbours that are there, cut the Gaussian
-that is left for the source to what was received (the cells of a bin, or one cell of `predictive`), and replace the result by the Gaussian
-of the same mean and variance. So it uses the node's own past, which `decoders.posterior` does not. An absent neighbour is simply
-not conditioned on; a lost sample likewise. References: Maybeck, Stochastic Models, Estimation and Control, vol. 2, ch. 12;
-Minka, expectation propagation (one forward pass of it).
+Each sample: predict source and neighbours jointly with the next state, condition on the neighbours that are there, cut the
+Gaussian that is left for the source to what was received (the cells of a bin, or one cell of `predictive`), and replace the
+result by the Gaussian of the same mean and variance. So it uses the node's own past, which `decoders.posterior` does not. An
+absent neighbour is simply not conditioned on; a lost sample likewise. References: Maybeck, Stochastic Models, Estimation and
+Control, vol. 2, ch. 12; Minka, expectation propagation (one forward pass of it).
 
 The joint vector is z = (s[n+1], source, neighbours): z = F s + g, F = [A; C], Cov g = G = [[Q, S], [S', R]].
 The state is one flat array: mean of s (d), then its covariance (d*d).
+
+Loops this short cost more in bounds than in arithmetic, so `kernels(d, m)` compiles them for their sizes: three to six times
+faster. Beyond `MAX_UNROLLED` one kernel takes sizes at run time.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numba import njit
@@ -21,8 +25,8 @@ from edge_wz.decoders.cells import (
     RESOLVED,
     ROUNDING,
     SCALE,
-    SUSPECT,
     SURE,
+    SUSPECT,
     TAP,
     cut,
     cut_to_bin,
@@ -31,12 +35,12 @@ from edge_wz.decoders.cells import (
 )
 
 MIN_VARIANCE = 1e-9  # LSB^2: a belief is never so sharp that dividing by it overflows
+MAX_UNROLLED = 8  # size of the joint vector
 
 
-@njit(cache=True)
-def predict_joint(state, F, G, mean, z, joint, work):
-    """Mean `z` and covariance `joint` (upper triangle) of next state and observations."""
-    size, d = F.shape
+@njit(cache=True, inline="always")
+def predict_joint(state, d, size, F, G, mean, z, joint, work):
+    """Mean `z` and covariance `joint` (upper triangle) of next state and observations; `work`: F P."""
     for i in range(size):
         total = mean[i - d] if i >= d else 0.0
         for k in range(d):
@@ -47,33 +51,32 @@ def predict_joint(state, F, G, mean, z, joint, work):
             for j in range(d):
                 total += F[i, j] * state[d + j * d + k]
             work[i, k] = total
-    for i in range(size):
-        for j in range(i, size):
+    for j in range(size):
+        for i in range(j + 1):
             total = G[i, j]
             for k in range(d):
-                total += work[i, k] * F[j, k]
+                total += F[j, k] * work[i, k]
             joint[i, j] = total
 
 
-@njit(cache=True)
-def condition_on_side(z, joint, values, sigmas, first):
+@njit(cache=True, inline="always")
+def condition_on_side(z, joint, values, sigmas, n, first, neighbours):
     """Condition, last neighbour first, on those that are there; afterwards entries below `first` are valid."""
-    for k in range(values.size - 1, -1, -1):
+    for back in range(neighbours):
+        k = neighbours - 1 - back
         j = first + k
-        if not math.isfinite(values[k]) or not math.isfinite(sigmas[k]):
+        variance = joint[j, j] + sigmas[n, k] * sigmas[n, k]
+        if not math.isfinite(values[n, k]) or not 1e-300 < variance < 1e300:
             continue
-        variance = joint[j, j] + sigmas[k] * sigmas[k]
-        if not variance > 1e-300:
-            continue
-        surprise = values[k] - z[j]
+        surprise, inverse = values[n, k] - z[j], 1.0 / variance
         for a in range(j):
-            gain = joint[a, j] / variance
+            gain = joint[a, j] * inverse
             z[a] += gain * surprise
             for b in range(a, j):
                 joint[a, b] -= gain * joint[b, j]
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def absorb(state, z, joint, d, value, variance):
     """New state: the belief of the source, N(z[d], joint[d, d]), becomes N(value, variance)."""
     prior = max(joint[d, d], MIN_VARIANCE)
@@ -87,43 +90,55 @@ def absorb(state, z, joint, d, value, variance):
             state[d + j * d + i] = updated
 
 
-@njit(cache=True)
-def kalman_nested(state, F, G, mean, bins, rate_points, points, side, side_sigmas, max_error, values, sigmas, flags, levels):
-    """Run over `bins`, changing `state`; fill `values`, `sigmas` (LSB), `flags`, `levels`."""
-    size, d = F.shape
-    z, joint, work = np.empty(size), np.empty((size, size)), np.empty((size, d))
-    for n in range(bins.size):
-        predict_joint(state, F, G, mean, z, joint, work)
-        condition_on_side(z, joint, side[n], side_sigmas[n], d + 1)
-        value, variance, level = z[d], max(joint[d, d], MIN_VARIANCE), NO_LEVEL
-        flag = CONCEALED
-        if bins[n] != NO_LEVEL:
-            point = points[rate_points[n]]
-            value, variance, level, weight = cut_to_bin(z[d], variance, bins[n], point)
-            flag = RESOLVED if weight >= SURE else RESOLVED | SUSPECT
-            if level == NO_LEVEL:
-                flag = CONCEALED | SUSPECT
-        absorb(state, z, joint, d, value, variance)
-        if max_error >= 0.0 and level != NO_LEVEL:
-            low, high = level_cell(level, point[SCALE], point[ROUNDING], point[TAP])
-            value = keep_within(value, low, high, max_error)
-        values[n], sigmas[n], flags[n], levels[n] = value, math.sqrt(variance), flag, level
+def kernels(d: int, m: int):
+    """(kalman_nested, kalman_cells) for a state of d and m neighbours."""
+    return _kernels(d, m) if d + 1 + m <= MAX_UNROLLED else _kernels(0, 0)
 
 
-@njit(cache=True)
-def kalman_cells(state, F, G, mean, lows, highs, side, side_sigmas, max_error, values, sigmas, flags):
-    """The same where the cell is known: [lows[n], highs[n]] in codes, NaN where the sample was lost or absent."""
-    size, d = F.shape
-    z, joint, work = np.empty(size), np.empty((size, size)), np.empty((size, d))
-    for n in range(lows.size):
-        predict_joint(state, F, G, mean, z, joint, work)
-        condition_on_side(z, joint, side[n], side_sigmas[n], d + 1)
-        value, variance, flag = z[d], max(joint[d, d], MIN_VARIANCE), CONCEALED
-        known = lows[n] <= highs[n]
-        if known:
-            flag = RESOLVED
-            value, variance = cut(z[d], variance, lows[n], highs[n])
-        absorb(state, z, joint, d, value, variance)
-        if known and max_error >= 0.0:
-            value = keep_within(value, lows[n], highs[n], max_error)
-        values[n], sigmas[n], flags[n] = value, math.sqrt(variance), flag
+@lru_cache(maxsize=None)
+def _kernels(fixed_d, fixed_m):
+    @njit(cache=True)
+    def kalman_nested(
+        state, F, G, mean, bins, rate_points, points, side, side_sigmas, max_error, values, sigmas, flags, levels
+    ):
+        """Run over `bins`, changing `state`; fill `values`, `sigmas` (LSB), `flags`, `levels`."""
+        d, m = (fixed_d, fixed_m) if fixed_d > 0 else (F.shape[1], side.shape[1])
+        size = d + 1 + m
+        z, joint, work = np.empty(size), np.empty((size, size)), np.empty((size, d))
+        for n in range(bins.size):
+            predict_joint(state, d, size, F, G, mean, z, joint, work)
+            condition_on_side(z, joint, side, side_sigmas, n, d + 1, m)
+            value, variance, level = z[d], max(joint[d, d], MIN_VARIANCE), float(NO_LEVEL)
+            flag = CONCEALED
+            if bins[n] != NO_LEVEL:
+                value, variance, level, weight = cut_to_bin(z[d], variance, bins[n], points[rate_points[n]])
+                flag = RESOLVED if weight >= SURE else RESOLVED | SUSPECT
+                if level == NO_LEVEL:
+                    flag = CONCEALED | SUSPECT
+            absorb(state, z, joint, d, value, variance)
+            if max_error >= 0.0 and level != NO_LEVEL:
+                point = points[rate_points[n]]
+                low, high = level_cell(level, point[SCALE], point[ROUNDING], point[TAP])
+                value = keep_within(value, low, high, max_error)
+            values[n], sigmas[n], flags[n], levels[n] = value, math.sqrt(variance), flag, int(level)
+
+    @njit(cache=True)
+    def kalman_cells(state, F, G, mean, lows, highs, side, side_sigmas, max_error, values, sigmas, flags):
+        """The same where the cell is known: [lows[n], highs[n]] in codes, NaN where the sample was lost or absent."""
+        d, m = (fixed_d, fixed_m) if fixed_d > 0 else (F.shape[1], side.shape[1])
+        size = d + 1 + m
+        z, joint, work = np.empty(size), np.empty((size, size)), np.empty((size, d))
+        for n in range(lows.size):
+            predict_joint(state, d, size, F, G, mean, z, joint, work)
+            condition_on_side(z, joint, side, side_sigmas, n, d + 1, m)
+            value, variance, flag = z[d], max(joint[d, d], MIN_VARIANCE), CONCEALED
+            known = lows[n] <= highs[n]
+            if known:
+                flag = RESOLVED
+                value, variance = cut(z[d], variance, lows[n], highs[n])
+            absorb(state, z, joint, d, value, variance)
+            if known and max_error >= 0.0:
+                value = keep_within(value, lows[n], highs[n], max_error)
+            values[n], sigmas[n], flags[n] = value, math.sqrt(variance), flag
+
+    return kalman_nested, kalman_cells
