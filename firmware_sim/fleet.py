@@ -70,7 +70,7 @@ def deal(paths: Sequence[Path], nodes: int) -> tuple[Member, ...]:
 
     Nodes of one round are a group: the neighbours of a node are the first ones of its group, which come before it.
     """
-    models = [(str(path), _load(path)) for path in paths]
+    models = [(str(path), bundle.load(path)) for path in paths]
     members: list[Member] = []
     for k in range(nodes):
         turn = k % len(models)
@@ -83,13 +83,6 @@ def deal(paths: Sequence[Path], nodes: int) -> tuple[Member, ...]:
         side = tuple(member.name for member in members[k - turn : k - turn + len(model.side)])
         members.append(Member(k + 1, f"n{k + 1}", model, side, path))
     return tuple(members)
-
-
-def _load(path: Path) -> Model:
-    try:
-        return bundle.load(path)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
 
 
 def fleet_toml(members: Sequence[Member], url: str) -> str:

@@ -85,6 +85,7 @@ class SampleStream:
     file: IO[bytes]
     where: str
     columns: tuple[str, ...] = ()
+    preferred: str = ""  # the one column to take, if there is one of this name and `columns` is empty
     stop: Stop = field(default_factory=Stop)
     _places: list[int] = field(default_factory=list)
     _width: int = 0
@@ -141,7 +142,8 @@ class SampleStream:
         names = [name.strip() for name in header]
         if all(_is_number(name) for name in names):
             raise RecordingError(f"{self.where}: line 1: numbers where the header row belongs")
-        wanted = self.columns or tuple(name for name in names if name.lower() not in INDEX_COLUMNS)
+        others = tuple(name for name in names if name.lower() not in INDEX_COLUMNS)
+        wanted = self.columns or ((self.preferred,) if self.preferred in names else others)
         for name in wanted:
             if name not in names:
                 raise RecordingError(f"{self.where}: no column {name!r} (there are {', '.join(names)})")
@@ -181,12 +183,12 @@ def open_samples(path: str, columns: tuple[str, ...] = (), stop: Stop | None = N
     """A CSV, a .csv.gz, or `-` for standard input."""
     stop = stop or Stop()
     if path == "-":
-        return SampleStream(sys.stdin.buffer, "standard input", columns, stop)
+        return SampleStream(sys.stdin.buffer, "standard input", columns, stop=stop)
     try:
         file = gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")  # noqa: SIM115 (the stream reads it)
     except OSError as error:
         raise RecordingError(f"{path}: {error.strerror}") from error
-    return SampleStream(cast(IO[bytes], file), path, columns, stop)
+    return SampleStream(cast(IO[bytes], file), path, columns, stop=stop)
 
 
 def read_columns(path: Path, columns: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
