@@ -162,7 +162,7 @@ class Spool:
         self._number += 1
         path = self.folder / f"{self._number:08d}{SUFFIX}"
         with self._lock, storage_errors(path):
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
             self._written = 0
             self._put(pack_header(self.position))
             self._segments.append(Segment(path, self.position))

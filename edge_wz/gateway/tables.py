@@ -29,6 +29,7 @@ class Table:
         return ConfigError(f"{self._where}: {self._key_path(key)}: {why}")
 
     def has(self, key: str) -> bool:
+        self._read.append(key)
         return key in self._values
 
     def text(self, key: str, default: Any = MISSING) -> str:
