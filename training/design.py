@@ -1,0 +1,203 @@
+"""Design a model bundle from a recording by estimated moments and searches over a few numbers; no gradients, no torch.
+
+    codes and scale -> state space and side filter -> step and modulus (nested) or predictor and tables (predictive) -> Model
+
+`from_state_space` is the same for statistics that are known. Every choice is made on the recording given: hand over the
+training part only. Each model says in `provenance` what it was made from and in `measured` what it did there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from edge_wz.codec.reconstruction import DECODERS
+from edge_wz.errors import InputError
+from edge_wz.model import Model, StateSpace
+from training import design_nested as nested
+from training import design_predictive as predictive
+from training.data import Recording
+from training.material import Material, from_arrays, gather, measure
+from training.state_space import identify, scaled, simulate, source_in_codes
+
+WRONG_CELL_TARGET = 1e-4
+SIDE_TAPS = 5
+SIMULATED_SAMPLES = 400_000
+SIMULATION_SEED = 20211
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the user asked for: exactly one of the three, one entry per rate point. Sensor units; rate in bits per sample."""
+
+    kind: str
+    values: tuple[float, ...]
+
+    @staticmethod
+    def of(**given: float | Sequence[float] | None) -> Targets:
+        asked = {kind: value for kind, value in given.items() if value is not None}
+        if len(asked) != 1:
+            raise InputError(f"give exactly one of rate, max_error and step, not {' and '.join(asked) or 'none'}")
+        kind, value = next(iter(asked.items()))
+        values = (float(value),) if isinstance(value, int | float) else tuple(float(v) for v in value)
+        if not 1 <= len(values) <= 8 or not all(np.isfinite(v) and v > 0 for v in values):
+            raise InputError(f"{kind}: 1 to 8 positive numbers expected, not {value}")
+        if kind == "max_error" and len(values) > 1:
+            raise InputError("max_error is one promise for all rate points: give one number")
+        return Targets(kind, values)
+
+
+def design(
+    recording: Recording,
+    source: str,
+    side: Sequence[str] = (),
+    scheme: str = "nested",
+    *,
+    rate: float | Sequence[float] | None = None,
+    max_error: float | None = None,
+    step: float | Sequence[float] | None = None,
+    decoder: str | None = None,
+    packet_samples: int = 32,
+    level_check_bits: int = 0,
+    hello_every: int = 128,
+    side_taps: int = SIDE_TAPS,
+    unit: str = "",
+    name: str = "",
+) -> Model:
+    """A model of `source` with the neighbours `side`. Raises RecordingError, DesignError or InputError, one line each."""
+    targets = Targets.of(rate=rate, max_error=max_error, step=step)
+    _check_decoder(scheme, decoder)
+    material = gather(recording, source, side)
+    noise = _coding_noise(targets, material)
+    found = identify(material.in_codes, material.side, noise)
+    options = (packet_samples, level_check_bits, hello_every, side_taps)
+    model = _design(material, found.space, scheme, targets, decoder, options)
+    provenance = {
+        "method": "analytic", "recording": recording.path, "samples": int(material.present.sum()), "asked": _asked(targets),
+        "state_order": found.order, "lags": found.lags, **model.provenance,
+    }
+    return replace(
+        model, source=source, side=tuple(side), unit=unit, name=name or source, provenance=provenance,
+        period_s=recording.period_s or 1.0,
+    )
+
+
+def from_state_space(
+    space: StateSpace,
+    scheme: str = "nested",
+    *,
+    rate: float | Sequence[float] | None = None,
+    max_error: float | None = None,
+    step: float | Sequence[float] | None = None,
+    decoder: str | None = None,
+    packet_samples: int = 32,
+    level_check_bits: int = 0,
+    hello_every: int = 128,
+    side_taps: int = SIDE_TAPS,
+    grid: tuple[float, float] | None = None,
+    samples: int = SIMULATED_SAMPLES,
+    source: str = "x",
+    side: Sequence[str] | None = None,
+    period_s: float = 1.0,
+    unit: str = "",
+    name: str = "",
+) -> Model:
+    """A model for known statistics, all in sensor units. The search runs on a simulated stream; `grid`: scale and offset of codes."""
+    targets = Targets.of(rate=rate, max_error=max_error, step=step)
+    _check_decoder(scheme, decoder)
+    stream = simulate(space, samples, SIMULATION_SEED)
+    material = from_arrays(stream[:, 0], stream[:, 1:], grid)
+    coded = source_in_codes(space, material.scale, material.offset)
+    model = _design(material, coded, scheme, targets, decoder, (packet_samples, level_check_bits, hello_every, side_taps))
+    names = tuple(side) if side is not None else tuple(f"y{k}" for k in range(len(space.mean) - 1))
+    provenance = {"method": "known statistics", "simulated": samples, "asked": _asked(targets), **model.provenance}
+    return replace(model, source=source, side=names, unit=unit, name=name or source, period_s=period_s, provenance=provenance)
+
+
+def _check_decoder(scheme: str, decoder: str | None) -> None:
+    if scheme not in DECODERS:
+        raise InputError(f"scheme '{scheme}' is none of {', '.join(DECODERS)}")
+    if decoder is not None and decoder not in DECODERS[scheme]:
+        raise InputError(f"decoder '{decoder}': scheme {scheme} has {', '.join(DECODERS[scheme])}")
+
+
+def _asked(targets: Targets) -> dict[str, Any]:
+    return {targets.kind: list(targets.values)}
+
+
+def _coding_noise(targets: Targets, material: Material) -> float:
+    """LSB^2: roughly how well the decoder will know the source's own past, which is what an identification has to serve."""
+    if targets.kind == "rate":
+        differences = np.diff(material.in_codes)
+        spread = float(np.nanvar(differences))
+        return max(spread * 4.0 ** -max(targets.values), 1.0 / 12)
+    width = max(targets.values) / material.scale * (2 if targets.kind == "max_error" else 1)
+    return max(width * width, 1.0) / 12
+
+
+def _design(
+    material: Material, space: StateSpace, scheme: str, targets: Targets, decoder: str | None, options: tuple[int, int, int, int]
+) -> Model:
+    if scheme == "nested":
+        return _design_nested(material, space, targets, decoder or "kalman", options)
+    packet_samples, level_check_bits, hello_every, _ = options
+    if level_check_bits:
+        raise InputError("predictive has no level check: its levels are never in doubt")
+    return predictive.design_predictive(material, space, targets.kind, targets.values, decoder, packet_samples, hello_every)
+
+
+def _design_nested(
+    material: Material, space: StateSpace, targets: Targets, decoder: str, options: tuple[int, int, int, int]
+) -> Model:
+    packet_samples, level_check_bits, hello_every, side_taps = options
+    side_filter = nested.fit_side_filter(material, side_taps)
+    parts = nested.NestedParts(space, side_filter, decoder, packet_samples, level_check_bits, hello_every)
+    chances: list[float] = []
+    if targets.kind == "rate":
+        points = [nested.tuned_point(parts, material, value) for value in targets.values]
+    elif targets.kind == "step":
+        points = []
+        for value in targets.values:
+            modulus, chance = nested.smallest_modulus(parts, material, value / material.scale, WRONG_CELL_TARGET)
+            points.append(nested.nested_point(max(value / material.scale, 1.0), modulus))
+            chances.append(chance)
+    else:
+        width = widest_cell(targets.values[0], material)
+        parts = replace(parts, max_error=(width - 1) / 2 * material.scale)
+        modulus, chance = nested.smallest_modulus(parts, material, width, WRONG_CELL_TARGET)
+        points, chances = [nested.bounded_point(width, modulus)], [chance]
+    model = nested.with_output_filter(nested.build(parts, material, points), material)
+    if parts.max_error is not None:
+        nested.check_width(model, widest_cell(targets.values[0], material))
+    return replace(model, measured=_nested_figures(model, material, chances))
+
+
+def widest_cell(max_error: float, material: Material) -> int:
+    """Codes per cell such that its middle is nowhere further than `max_error` from the sensor's value."""
+    allowed = (max_error - material.rounding) / material.scale
+    if allowed < 0:
+        raise InputError(
+            f"max_error {max_error:g} is below half a code ({material.rounding:g}): the range of this recording does not fit finer codes"
+        )
+    return int(np.floor(2 * allowed + 1e-6)) + 1
+
+
+def _nested_figures(model: Model, material: Material, chances: list[float]) -> dict[str, Any]:
+    """On the recording of the design itself: evaluate on another one before believing them."""
+    rows = []
+    for index, point in enumerate(model.node.rate_points):
+        figures = measure(model, material, index)
+        row: dict[str, Any] = {
+            "bits": float(np.log2(point.modulus)), "modulus": point.modulus, "step": point.step * material.scale,
+            "sqnr_db": round(figures.sqnr_db, 3), "rmse": float(np.sqrt(figures.mse)), "wrong_cells": figures.wrong_cells,
+        }
+        if chances:
+            row["wrong_cell_probability"] = max(chances[index], figures.wrong_cells)
+        rows.append(row)
+    return {"training": rows}
+
+
+__all__ = ["Targets", "design", "from_state_space", "scaled"]

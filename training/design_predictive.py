@@ -1,0 +1,2 @@
+"""stub"""
+def design_predictive(*a): raise NotImplementedError
