@@ -230,7 +230,8 @@ def test_round_trip_of_any_predictive_model(data):
         step_q8 = data.draw(st.integers(256, 1 << 24))
         rounding_q8 = data.draw(st.integers(0, step_q8 - 1))
         direct = data.draw(st.integers(0, 100))
-        points.append((step_q8, rounding_q8, [(direct, cdf_for(step_q8, rounding_q8, direct, bits))] * (positions + contexts)))
+        table = (direct, cdf_for(step_q8, rounding_q8, direct, bits))
+        points.append((step_q8, rounding_q8, [table] * (positions + contexts)))
     rows = [[-5] + [1000] * p for p in range(order + 1)]
     node = blob.make_predictive(16, 1, 1.0, 0.0, order, rows, thresholds, positions, contexts, bits, points)
     assert blob.pack(blob.parse(node.blob)) == node.blob

@@ -35,6 +35,8 @@ from edge_wz.formats.layout import (
 )
 
 CRC_START = 0xFFFF
+CRC_FINAL_XOR = 0xFFFF
+CRC_RESIDUE = 0x1D0F  # state after any message and its own check
 SMALL_BYTES = 64  # below, the standard library's byte-wise CRC is the faster of the two
 HELLO_FRONT = Struct(">HHH8sI")  # then 48 bits of index, 40 of period, 48 of start
 HELLO_FRONT_END = HELLO_FRONT.size
@@ -93,7 +95,7 @@ NO_HEADER = Header(0, 0, 0, 0, 0)
 
 
 def crc(data: bytes, state: int = CRC_START) -> int:
-    """CRC-16/IBM-3740, continued from `state`."""
+    """State of the CRC after `data`, before the final xor, continued from `state`."""
     return crc_hqx(data, state) if len(data) < SMALL_BYTES else int(crc16.ibm_3740(data, state))
 
 
@@ -225,7 +227,7 @@ def pack_payload(payload: bytes, rate_point: int, counter: int, seed: int, varin
     """A full data packet without absent samples. `varint`: `pack_node_id(...)` on a shared link."""
     word = PACKET_VERSION << 14 | rate_point << 9 | (counter & 0xFF) << 1
     body = varint + word.to_bytes(2, "big") + payload
-    return body + crc(body, seed).to_bytes(2, "big")
+    return body + (crc(body, seed) ^ CRC_FINAL_XOR).to_bytes(2, "big")
 
 
 def pack_data(packet: DataPacket, seed: int, node_id: int | None = None) -> bytes:
@@ -239,7 +241,7 @@ def pack_data(packet: DataPacket, seed: int, node_id: int | None = None) -> byte
         packet.absent or b"",
         packet.payload,
     ))
-    return body + crc(body, seed).to_bytes(2, "big")
+    return body + (crc(body, seed) ^ CRC_FINAL_XOR).to_bytes(2, "big")
 
 
 def plain_header(raw: bytes, offset: int) -> int:
@@ -257,8 +259,7 @@ def plain_payload(raw: bytes, offset: int) -> bytes:
 
 def check_data(raw: bytes, seed: int) -> bool:
     """Whether the whole packet, varint included, checks in the context of `seed`."""
-    # Without a final xor the CRC of a message followed by its own CRC is zero.
-    return crc(raw, seed) == 0
+    return crc(raw, seed) == CRC_RESIDUE
 
 
 def parse_data(raw: bytes, offset: int, packet_samples: int) -> DataPacket | PacketStatus:
