@@ -1,2 +1,338 @@
-"""stub"""
-def design_predictive(*a): raise NotImplementedError
+"""Design of `predictive`: predictor rows, contexts and tables, chosen by what they cost on packets held out.
+
+Each candidate runs through the integer codec itself: rows are fitted on the source, then again on the reconstructions of the closed
+loop they caused; tables are fitted to the levels of that loop. Short recordings are packetised at four phases, because a table for the
+first slots sees only one sample per packet. Order, rows, position tables and contexts are picked one after another on the last quarter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from edge_wz.codec import predictive as codec
+from edge_wz.codec.indices import StreamIndices
+from edge_wz.codec.reconstruction import Decoder
+from edge_wz.codec.side_information import SideInformation
+from edge_wz.errors import DesignError, InputError
+from edge_wz.formats.blob import escape_classes, make_predictive
+from edge_wz.formats.layout import COEF_BITS, MAX_CONTEXTS, MAX_ORDER, MAX_POSITION_TABLES, MAX_STEP_Q8, MIN_STEP_Q8
+from edge_wz.model import Model, NodeModel, StateSpace, frozen
+from training.cdf_fit import Table, fit_table, integer_cdf
+from training.material import Material
+
+CDF_BITS = 14
+PHASES = 4
+PHASES_BELOW = 200_000  # samples
+MIN_PACKETS = 12
+HELD_OUT = 0.25
+REFITS = 2
+REWEIGHTS = 3
+POSITION_CHOICES = (1, 2, 3, 4, 6, 8)
+CONTEXT_CHOICES = (1, 3, 5, 9)
+RATE_SEARCHES = 12
+MAX_COEF_SUM = 15.9  # keeps the accumulator in 32 bits (SPEC 5.3)
+
+Rows = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Packets:
+    """codes int16[B, N], present bool[B, N]; all packets are full."""
+
+    codes: np.ndarray
+    present: np.ndarray
+
+    @staticmethod
+    def cut(material: Material, size: int, phases: int) -> Packets:
+        codes, present = [], []
+        for phase in range(phases):
+            first = phase * size // phases
+            whole = (len(material.codes) - first) // size
+            span = slice(first, first + whole * size)
+            codes.append(material.codes[span].reshape(whole, size))
+            present.append(material.present[span].reshape(whole, size))
+        rows, there = np.concatenate(codes), np.concatenate(present)
+        used = there.any(axis=1)
+        return Packets(np.ascontiguousarray(rows[used]), np.ascontiguousarray(there[used]))
+
+    def run(self, node: NodeModel, point: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Payload sizes in bytes, levels and reconstructions, by the codec."""
+        counts = np.full(len(self.codes), self.codes.shape[1], dtype=np.int32)
+        payloads = codec.encode(node, point, self.codes, self.present, counts)
+        sizes = np.array([len(payload) for payload in payloads])
+        data = np.frombuffer(b"".join(payloads), dtype=np.uint8)
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        parsed = codec.parse(node, point, data, offsets, counts, self.present)
+        return sizes, parsed["values"], parsed["recon"]
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """Everything of a node model but its tables. `steps`: (step_q8, rounding_q8) per rate point."""
+
+    rows: Rows
+    thresholds: tuple[int, ...]
+    position_tables: int
+    steps: tuple[tuple[int, int], ...]
+
+    @property
+    def tables(self) -> int:
+        return self.position_tables + len(self.thresholds) + 1
+
+
+def design_predictive(
+    material: Material, space: StateSpace, kind: str, values: tuple[float, ...], decoder: str | None, packet_samples: int, hello_every: int
+) -> Model:
+    """A model for targets of `kind` rate, max_error or step, in the units of the user; `space` with the source in codes."""
+    fitting, held, everything = _stretches(material, packet_samples)
+    if kind == "rate":
+        steps = tuple(_step_for_rate(fitting, held, value) for value in values)
+    else:
+        steps = tuple(_coding_step(kind, value, material) for value in values)
+    shape = _choose(fitting, held, steps)
+    rows = _fit_rows(everything, len(shape.rows) - 1, steps, _is_hold(shape.rows))
+    shape = replace(shape, rows=rows)
+    tables = [_fit_tables(everything, shape, step) for step in range(len(steps))]
+    node = _node(shape, tables, packet_samples, hello_every, material)
+    bound = _bound(kind, steps, material)
+    model = Model(node=node, decoder="midpoint", max_error=bound, state_space=space)
+    return _with_decoder(model, material, decoder)
+
+
+def _stretches(material: Material, size: int) -> tuple[Packets, Packets, Packets]:
+    phases = PHASES if len(material.codes) < PHASES_BELOW and size >= PHASES else 1
+    cut = int(len(material.codes) * (1 - HELD_OUT)) // size * size
+    fitting = Packets.cut(material.part(0, cut), size, phases)
+    held = Packets.cut(material.part(cut, len(material.codes)), size, 1)
+    if len(fitting.codes) < MIN_PACKETS or not len(held.codes):
+        needed = int((MIN_PACKETS / phases + 1) * size / (1 - HELD_OUT)) + size
+        raise DesignError(f"{int(material.present.sum())} samples are too few for packets of {size}: at least {needed} are needed")
+    return fitting, held, Packets.cut(material, size, phases)
+
+
+def _coding_step(kind: str, value: float, material: Material) -> tuple[int, int]:
+    if kind == "max_error":
+        allowed = (value - material.rounding) / material.scale
+        if allowed < 0:
+            raise InputError(f"max_error {value:g} is below half a code ({material.rounding:g}): the recording does not fit finer codes")
+        step_q8 = 256 * (2 * int(np.floor(allowed + 1e-6)) + 1)
+    else:
+        step_q8 = max(MIN_STEP_Q8, round(value / material.scale * 256))
+    if step_q8 > MAX_STEP_Q8:
+        raise InputError(f"{kind} {value:g} is wider than the whole range of 16-bit codes")
+    return step_q8, step_q8 // 2
+
+
+def _bound(kind: str, steps: tuple[tuple[int, int], ...], material: Material) -> float | None:
+    return (steps[0][0] // 256 - 1) / 2 * material.scale if kind == "max_error" else None
+
+
+# ------------------------------------------------------------------------------------------------------- choices
+
+
+def _choose(fitting: Packets, held: Packets, steps: tuple[tuple[int, int], ...]) -> Shape:
+    """One dimension after another, each by the bits of the held-out packets."""
+
+    def best(shapes: list[Shape]) -> Shape:
+        return min(shapes, key=lambda shape: _held_bits(fitting, held, shape))
+
+    hold = _fit_rows(fitting, 1, steps, hold=True)
+    candidates = [_fit_rows(fitting, order, steps) for order in range(MAX_ORDER + 1)] + [hold]
+    shape = best([_contexts(fitting, rows, min(4, len(rows) + 1), 5, steps) for rows in candidates])
+    shape = best([replace(shape, position_tables=count) for count in POSITION_CHOICES])
+    return best([_contexts(fitting, shape.rows, shape.position_tables, count, steps) for count in CONTEXT_CHOICES])
+
+
+def _held_bits(fitting: Packets, held: Packets, shape: Shape) -> float:
+    total = 0.0
+    for step in range(len(shape.steps)):
+        tables = _fit_tables(fitting, shape, step)
+        _, levels, _ = held.run(_plain_node(shape, held.codes.shape[1]), step)
+        total += sum(t.bits(group, CDF_BITS) for t, group in zip(tables, _groups(levels, held.present, shape), strict=True))
+    return total
+
+
+def _contexts(packets: Packets, rows: Rows, position_tables: int, contexts: int, steps: tuple[tuple[int, int], ...]) -> Shape:
+    """Thresholds at the quantiles of the activity over all rate points."""
+    shape = Shape(rows, (), position_tables, steps)
+    activities = []
+    for step in range(len(steps)):
+        _, levels, _ = packets.run(_plain_node(shape, packets.codes.shape[1]), step)
+        activities.append(_activity(np.where(packets.present, levels, 0))[:, min(position_tables, levels.shape[1] - 1) :].ravel())
+    pooled = np.concatenate(activities)
+    wanted = np.quantile(pooled, np.arange(1, contexts) / contexts, method="higher") if contexts > 1 else np.zeros(0)
+    thresholds = sorted({min(max(1, int(value)), 65535) for value in wanted})
+    if contexts > 1:  # where most levels are 0, quantiles coincide: the activities above them are told apart by doubling
+        while len(thresholds) < contexts - 1 and thresholds[-1] < pooled.max():
+            thresholds.append(min(max(thresholds[-1] + 1, int(thresholds[-1] * 1.6)), 65535))
+    return replace(shape, thresholds=tuple(sorted(set(thresholds))[: MAX_CONTEXTS - 1]))
+
+
+def _activity(levels: np.ndarray) -> np.ndarray:
+    """SPEC 4.2, for levels (B, N) with 0 at absent slots."""
+    magnitude = np.abs(levels.astype(np.int64))
+    out = np.zeros_like(magnitude)
+    out[:, 1:] += 2 * magnitude[:, :-1]
+    out[:, 2:] += magnitude[:, :-2]
+    return out
+
+
+def _groups(levels: np.ndarray, present: np.ndarray, shape: Shape) -> list[np.ndarray]:
+    """The levels that each table codes."""
+    known = np.where(present, levels, 0)
+    table = shape.position_tables + np.searchsorted(np.array(shape.thresholds), _activity(known), side="right")
+    first = min(shape.position_tables, levels.shape[1])
+    table[:, :first] = np.arange(first)
+    return [known[(table == k) & present] for k in range(shape.tables)]
+
+
+def _fit_tables(packets: Packets, shape: Shape, step: int) -> list[Table]:
+    _, levels, _ = packets.run(_plain_node(shape, packets.codes.shape[1]), step)
+    return [fit_table(group, *shape.steps[step], CDF_BITS) for group in _groups(levels, packets.present, shape)]
+
+
+def _step_for_rate(fitting: Packets, held: Packets, rate: float) -> tuple[int, int]:
+    """The step whose payload comes to `rate` bits per sample on the held-out packets, by bisection."""
+    low, high = np.log(MIN_STEP_Q8), np.log(MAX_STEP_Q8 / 4)
+    samples = held.present.sum()
+    for _ in range(RATE_SEARCHES):
+        step_q8 = round(float(np.exp(0.5 * (low + high))))
+        steps = ((step_q8, step_q8 // 2),)
+        shape = _contexts(fitting, _fit_rows(fitting, 2, steps), 3, 5, steps)
+        if _held_bits(fitting, held, shape) / samples > rate:
+            low = np.log(step_q8)
+        else:
+            high = np.log(step_q8)
+    step_q8 = round(float(np.exp(high)))
+    return step_q8, step_q8 // 2
+
+
+# ---------------------------------------------------------------------------------------------------------- rows
+
+
+def _fit_rows(packets: Packets, order: int, steps: tuple[tuple[int, int], ...], hold: bool = False) -> Rows:
+    """Row p predicts from p earlier slots. Fitted on the source, then on the reconstructions of the loop (its finest rate point)."""
+    source = np.where(packets.present, packets.codes.astype(np.float64), np.nan)
+    mean = float(np.nanmean(source))
+    if hold:
+        return (_integer_row(np.array([mean])), np.array([0, 1 << COEF_BITS]))
+    size = packets.codes.shape[1]
+    order = min(order, size - 1)
+    finest = min(range(len(steps)), key=lambda k: steps[k][0])
+    past = source
+    rows: Rows = ()
+    for _ in range(1 + REFITS):
+        rows = tuple(_fit_row(source, past, p, order, steps[finest][0] / 256, mean) for p in range(order + 1))
+        _, _, recon = packets.run(_plain_node(Shape(rows, (), 1, steps), size), finest)
+        past = recon.astype(np.float64)
+    return rows
+
+
+def _fit_row(source: np.ndarray, past: np.ndarray, p: int, order: int, step: float, mean: float) -> np.ndarray:
+    """Least absolute residuals, by reweighting: bits grow with the logarithm of a residual, not with its square."""
+    if p == 0:
+        return _integer_row(np.array([mean]))
+    slots = [p] if p < order else range(p, source.shape[1])
+    window = np.lib.stride_tricks.sliding_window_view(past, p, axis=1)  # [:, k] = slots k .. k+p-1
+    columns = np.concatenate([window[:, n - p, ::-1] for n in slots]) - mean
+    wanted = np.concatenate([source[:, n] for n in slots]) - mean
+    there = ~np.isnan(wanted) & ~np.isnan(columns).any(axis=1)
+    if there.sum() < 4 * (p + 1):
+        return _integer_row(np.array([0.0, 1.0] + [0.0] * (p - 1)))
+    X, target = np.column_stack([np.ones(there.sum()), columns[there]]), wanted[there]
+    ridge = np.diag([1e-9] + [step * step / 12 * 0.1 + 1e-6] * p)
+    weights = np.ones(len(target))
+    for _ in range(1 + REWEIGHTS):
+        weighted = X * weights[:, None]
+        beta = np.linalg.solve(weighted.T @ X + ridge * weights.sum(), weighted.T @ target)
+        residual = target - X @ beta
+        weights = 1 / np.sqrt(residual * residual + step * step)
+        weights /= weights.mean()
+    bias = beta[0] + mean * (1 - beta[1:].sum())
+    return _integer_row(np.concatenate([[bias], beta[1:]]))
+
+
+def _integer_row(row: np.ndarray) -> np.ndarray:
+    """Q12, within what SPEC 5.3 allows."""
+    if np.abs(row[1:]).sum() > MAX_COEF_SUM:
+        row = np.concatenate([row[:1], [1.0], np.zeros(len(row) - 2)])
+    return np.rint(row * (1 << COEF_BITS)).astype(np.int64)
+
+
+def _is_hold(rows: Rows) -> bool:
+    return len(rows) == 2 and rows[1][0] == 0 and rows[1][1] == 1 << COEF_BITS
+
+
+# --------------------------------------------------------------------------------------------------------- models
+
+
+def _plain_node(shape: Shape, size: int) -> NodeModel:
+    """The shape with flat tables: the levels do not depend on tables, so this is enough to run the loop."""
+    points = []
+    for step_q8, rounding_q8 in shape.steps:
+        symbols = escape_classes(step_q8, rounding_q8, 0) + 2
+        flat = [(0, integer_cdf(np.ones(symbols), CDF_BITS))] * 2
+        points.append((step_q8, rounding_q8, flat))
+    return make_predictive(size, 1, 1.0, 0.0, len(shape.rows) - 1, list(shape.rows), [], 1, 1, CDF_BITS, points)
+
+
+def _node(shape: Shape, tables: list[list[Table]], size: int, hello_every: int, material: Material) -> NodeModel:
+    points = [
+        (step_q8, rounding_q8, [(table.direct, table.cdf) for table in fitted])
+        for (step_q8, rounding_q8), fitted in zip(shape.steps, tables, strict=True)
+    ]
+    return make_predictive(
+        size, hello_every, material.scale, material.offset, len(shape.rows) - 1, list(shape.rows),
+        list(shape.thresholds), shape.position_tables, len(shape.thresholds) + 1, CDF_BITS, points,
+    )
+
+
+def measure_predictive(model: Model, material: Material, point: int = 0, decoder: str | None = None) -> tuple[float, float]:
+    """(payload bits per sample, mse in sensor units) over whole packets."""
+    size = model.node.packet_samples
+    whole = len(material.codes) // size * size
+    cut = material.part(0, whole)
+    packets = Packets(cut.codes.reshape(-1, size), cut.present.reshape(-1, size))
+    counts = np.full(len(packets.codes), size, dtype=np.int32)
+    payloads = codec.encode(model.node, point, packets.codes, packets.present, counts)
+    sizes = np.array([len(payload) for payload in payloads])
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    data = np.frombuffer(b"".join(payloads), dtype=np.uint8)
+    parsed = codec.parse(model.node, point, data, offsets, counts, packets.present)
+    starts = np.arange(0, whole, size, dtype=np.int64)
+    indices = StreamIndices(
+        parsed["values"].ravel(), np.full(whole, point, np.int32), starts, np.full(len(starts), -1, np.int32),
+        parsed["preds"].ravel(), parsed["recon"].ravel(),
+    )
+    engine = Decoder(model, decoder)
+    side = SideInformation.of(cut.side) if engine.neighbours else SideInformation.none(whole)
+    result, _ = engine.reconstruct(engine.initial_state(), indices, side)
+    errors = (result.values - cut.values)[cut.present]
+    return float(8 * sizes.sum() / cut.present.sum()), float(np.mean(errors * errors))
+
+
+def _with_decoder(model: Model, material: Material, decoder: str | None) -> Model:
+    """The decoder asked for, or the better one on the last quarter."""
+    names = ("midpoint", "kalman") if decoder is None else (decoder,)
+    tail = material.part(int(len(material.codes) * (1 - HELD_OUT)), len(material.codes))
+    points = range(len(model.node.rate_points))
+    cost: Callable[[str], float] = lambda name: sum(np.log(measure_predictive(model, tail, k, name)[1] + 1e-30) for k in points)  # noqa: E731
+    chosen = min(names, key=cost) if len(names) > 1 else names[0]
+    measured: list[dict[str, Any]] = []
+    for k in points:
+        bits, mse = measure_predictive(model, material, k, chosen)
+        variance = float(np.var(material.values[material.present]))
+        measured.append({
+            "bits": bits, "step": model.node.rate_points[k].step * material.scale, "rmse": float(np.sqrt(mse)),
+            "sqnr_db": round(float(10 * np.log10(variance / max(mse, 1e-30))), 3),
+        })
+    provenance = {"order": model.node.order, "position_tables": model.node.position_tables, "contexts": model.node.contexts}
+    return replace(model, decoder=chosen, measured={"training": measured}, provenance=provenance)
+
+
+__all__ = ["Packets", "design_predictive", "frozen", "measure_predictive"]
+assert MAX_POSITION_TABLES >= max(POSITION_CHOICES)
