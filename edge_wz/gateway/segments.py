@@ -1,0 +1,91 @@
+"""A segment: consecutive packets of one stream that were parsed, or are lost, and wait to be reconstructed.
+
+Parsing is done before a segment exists (it needs no side information), so what waits is indices, not bytes. A mark is a
+segment of no samples: a hello said that the samples before it exist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edge_wz.codec.blocks import NO_LEVEL
+from edge_wz.codec.indices import StreamIndices
+
+_NOTHING = np.zeros(0, dtype=np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    """`count` slots from `first_index` on, in `packets` packets from `counter` on."""
+
+    model_id: bytes
+    counter: int
+    packets: int
+    first_index: int
+    count: int
+    arrival_us: int
+    order: int  # arrival number, breaks ties of time
+    indices: StreamIndices
+    absent: np.ndarray | None = None  # bool[count], None: no absent sample
+    lost: bool = False
+
+    @property
+    def end(self) -> int:
+        return self.first_index + self.count
+
+    def packets_before(self, index: int) -> int:
+        """How many whole packets end at or before a sample index."""
+        if index >= self.end:
+            return self.packets
+        return max(0, int(np.searchsorted(self.indices.packet_starts, index - self.first_index, side="right")) - 1)
+
+    def split(self, packets: int) -> tuple[Segment, Segment]:
+        """The first `packets` packets and the rest; neither may be empty."""
+        at = int(self.indices.packet_starts[packets])
+        return self._part(0, packets, 0, at), self._part(packets, self.packets, at, self.count)
+
+    def _part(self, first: int, last: int, start: int, stop: int) -> Segment:
+        old = self.indices
+        indices = StreamIndices(
+            old.values[start:stop], old.rate_points[start:stop], old.packet_starts[first:last] - start,
+            old.checks[first:last], old.preds[start:stop], old.recon[start:stop],
+        )
+        return replace(
+            self, counter=self.counter + first, packets=last - first, first_index=self.first_index + start,
+            count=stop - start, indices=indices, absent=None if self.absent is None else self.absent[start:stop],
+        )
+
+
+def mark(model_id: bytes, counter: int, first_index: int, arrival_us: int, order: int) -> Segment:
+    indices = StreamIndices(_NOTHING, _NOTHING, np.zeros(0, np.int64), _NOTHING)
+    return Segment(model_id, counter, 0, first_index, 0, arrival_us, order, indices)
+
+
+def lost(
+    model_id: bytes, counter: int, first_index: int, count: int, packet_samples: int, rate_point: int,
+    predictive: bool, arrival_us: int, order: int,
+) -> Segment:
+    """Slots of which nothing is known, cut as full packets would be."""
+    starts = np.arange(0, count, packet_samples, dtype=np.int64)
+    nothing = np.full(count, NO_LEVEL, dtype=np.int32)
+    zeros = np.zeros(count if predictive else 0, dtype=np.int32)
+    indices = StreamIndices(
+        nothing, np.full(count, rate_point, dtype=np.int32), starts, np.full(len(starts), -1, dtype=np.int32), zeros, zeros
+    )
+    return Segment(model_id, counter, len(starts), first_index, count, arrival_us, order, indices, lost=True)
+
+
+def join(parts: list[StreamIndices]) -> StreamIndices:
+    if len(parts) == 1:
+        return parts[0]
+    offsets = np.cumsum([0, *(part.values.size for part in parts[:-1])])
+    return StreamIndices(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.rate_points for part in parts]),
+        np.concatenate([part.packet_starts + offset for part, offset in zip(parts, offsets, strict=True)]),
+        np.concatenate([part.checks for part in parts]),
+        np.concatenate([part.preds for part in parts]),
+        np.concatenate([part.recon for part in parts]),
+    )
