@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from edge_wz.errors import InputError
+from edge_wz.errors import FormatError, InputError
 from edge_wz.formats import blob, bundle, capture, describe, packet
 from edge_wz.formats.describe import Section
 from edge_wz.formats.framing import FrameDecoder, FrameStatus
@@ -71,7 +71,14 @@ def _from_hex(digits: str, where: str) -> bytes:
 
 def _load_node(path: str) -> NodeModel:
     data = _read_file(path)
-    return blob.parse(data) if data[:4] == BLOB_MAGIC else bundle.parse(data, path).node
+    return _parse_blob(data, path) if data[:4] == BLOB_MAGIC else bundle.parse(data, path).node
+
+
+def _parse_blob(data: bytes, where: str) -> NodeModel:
+    try:
+        return blob.parse(data)
+    except FormatError as error:
+        raise type(error)(f"{where}: {error}") from None
 
 
 def _describe(
@@ -80,7 +87,7 @@ def _describe(
     if not data:
         raise InputError(f"{where}: empty")
     if data[:4] == BLOB_MAGIC:
-        return "blob", describe.describe_blob(blob.parse(data))
+        return "blob", describe.describe_blob(_parse_blob(data, where))
     if data[:2] == ZIP_MAGIC:
         model = bundle.parse(data, where)
         return "bundle", describe.describe_bundle(model, bundle.read_members(data, where), len(data))
@@ -102,7 +109,7 @@ def _describe_frames(data: bytes, node: NodeModel | None, shared: bool | None, f
     frames = FrameDecoder().feed(data)
     sections: list[Section] = []
     for frame in frames[:first]:
-        sections.append(describe.describe_frame(frame, shared)[0])
+        sections.append(describe.describe_frame(frame))
         sections += _packet_sections(frame.payload, node, shared)
     return sections + _left_out(len(frames) - first, "frames")
 

@@ -126,19 +126,15 @@ def _extension_rows(rest: bytes, packet_samples: int | None) -> tuple[list[Row],
     return rows, rest[at:]
 
 
-def describe_frame(frame: Frame, shared: bool | None, packet_samples: int | None = None) -> list[Section]:
-    """The frame, then its packet if it has one."""
+def describe_frame(frame: Frame) -> Section:
+    title = f"frame, {frame.wire_bytes} bytes"
     if frame.status is not FrameStatus.OK:
-        row = Row(frame.status.value, frame.payload.hex(), 8 * frame.wire_bytes)
-        return [Section(f"frame, {frame.wire_bytes} bytes", (row,))]
-    raw = frame.payload
-    rows = (
-        Row("COBS codes", frame.wire_bytes - len(raw) - 1, 8 * (frame.wire_bytes - len(raw) - 1), "bytes"),
-        Row("packet", raw.hex(), 8 * len(raw)),
+        return Section(title, (Row(frame.status.value, frame.payload.hex(), 8 * frame.wire_bytes),))
+    codes = frame.wire_bytes - len(frame.payload) - 1
+    return Section(title, (
+        Row("COBS codes", codes, 8 * codes, "bytes"), Row("packet", frame.payload.hex(), 8 * len(frame.payload)),
         Row("delimiter", "00", 8),
-    )
-    inner = describe_packet(raw, looks_shared(raw) if shared is None else shared, packet_samples)
-    return [Section(f"frame, {frame.wire_bytes} bytes", rows), inner]
+    ))
 
 
 # ------------------------------------------------------------------------------------------------- blob and bundle
