@@ -1,11 +1,13 @@
 """Closed loops and code lengths of the simple rivals in `training.baselines`, one call per recording.
 
-Unlike `edge_wz.kernels` these use floats and count bits instead of writing them: no node runs them. The counts are those
-of real codes that a decoder can read; `tests/test_baselines.py` writes and reads them back. Arrays are whole
+Unlike `edge_wz.kernels` these use floats and count bits instead of writing them: no node runs them. The counts are
+those of real codes that a decoder can read; `tests/test_baselines.py` writes and reads them back. Arrays are whole
 recordings, cut into packets of `packet_samples` slots; nothing crosses a packet.
 
 Rice code: R. F. Rice, "Some practical universal noiseless coding techniques", JPL 79-22.
 """
+
+# mypy: disable-error-code="no-untyped-def"
 
 import numpy as np
 from numba import njit
@@ -51,7 +53,7 @@ def dpcm(codes, present, packet_samples, rows, step, levels, recon):
 
 @njit(cache=True)
 def rice_packets(levels, present, packet_samples, first_parameter, bits):
-    """Payload bits of each packet: 4 bits of parameter, the first sample with `first_parameter`, the rest with the best."""
+    """Payload bits of each packet: 4 bits of parameter, the first sample with its own, the rest with the best."""
     for b in range(bits.size):
         start = b * packet_samples
         stop = min(start + packet_samples, levels.size)
@@ -73,7 +75,7 @@ def rice_packets(levels, present, packet_samples, first_parameter, bits):
 
 @njit(cache=True)
 def deadband(codes, present, packet_samples, mean, threshold, step, levels, recon):
-    """Send a multiple of `step` only when the sample is more than `threshold` from the last value sent. Level 0 = hold."""
+    """Send a multiple of `step` when the sample is more than `threshold` from the last value sent. Level 0 = hold."""
     last = mean
     started = False
     for n in range(codes.size):

@@ -1,7 +1,7 @@
 """The rivals every result is compared with: hold, DPCM + Rice, DPCM + range coder, plain modulo.
 
-Each codes the same samples in the same packets, which decode alone, with the same headers, and is brought to the same rmse
-by its step. Parameters are fitted on `fit`, the step alone is solved on `test`: what is compared is the rate at equal
+Each codes the same samples in the same packets, which decode alone, with the same headers, and is brought to the same
+rmse by its step. Parameters are fitted on `fit`, the step alone is solved on `test`: what is compared is the rate at equal
 fidelity. The first three know nothing of the neighbours and reconstruct at mid-cell. `modulo` sends the low k bits of a
 uniform quantizer and decodes with our best estimate (own past and neighbours): the simple rival of `nested`, whose own
 rates and distortions are joined by a straight line in log rmse, as k is whole.
@@ -194,7 +194,7 @@ def _fit_rows(fit: Signal, recon: np.ndarray) -> np.ndarray:
 
 
 def modulo(points: Sequence[Rival], target_rmse: float) -> Rival:
-    """`points`: plain modulo at k = 1, 2, ... bits, at its best step each; between two k the bits lie on a line in log rmse.
+    """`points`: plain modulo at k = 1, 2, ... bits, each at its best step; between two k, a line in log rmse.
 
     Past the ends the outermost point stands, with its own rmse.
     """

@@ -1,0 +1,140 @@
+"""`edge-wz train` and `edge-wz evaluate`. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from training.data import Recording
+
+Options = Callable[..., Any]
+
+
+def recording_options(command: Options) -> Options:
+    """How to read a CSV, the same for both commands."""
+    for option in reversed((
+        click.option("--rows", metavar="A:B", help="Rows A to B-1 only, after thinning; both as Python slices them."),
+        click.option("--first-half", is_flag=True, help="The first half of the rows only."),
+        click.option("--second-half", is_flag=True, help="The second half of the rows only."),
+        click.option("--thin", type=click.IntRange(1), default=1, show_default=True, help="Every n-th row."),
+        click.option("--layout", type=click.Choice(["wide", "long"]), default="wide", show_default=True,
+                     help="One column per sensor, or one row per reading."),
+        click.option("--id-column", default="node", show_default=True,
+                     help="Long layout: the column that names the sensor."),
+        click.option("--value-column", help="Long layout: the column with the readings."),
+        click.option("--index-column", help="Time or index column; missing rows are put back in by it."),
+        click.option("--period", "period_s", type=click.FloatRange(min=0, min_open=True), help="Seconds between rows."),
+    )):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("recording", metavar="REC.csv", type=click.Path())
+@click.option("--source", required=True, help="Column of the sensor that the node measures.")
+@click.option("--side", default="", metavar="Y1,Y2", help="Columns of its neighbours, known to the gateway only.")
+@click.option("--scheme", type=click.Choice(["nested", "predictive"]), default="nested", show_default=True)
+@click.option("--rate", type=float, help="Bits per sample.")
+@click.option("--max-error", type=float, help="Largest error, sensor units.")
+@click.option("--step", type=float, help="Width of a quantizer cell, sensor units.")
+@click.option("--out", required=True, metavar="M.ewz", type=click.Path(dir_okay=False), help="The bundle to write.")
+@click.option("--method", type=click.Choice(["analytic"]), default="analytic", show_default=True)
+@click.option("--decoder", help="nested: nearest, posterior, kalman; predictive: midpoint, kalman.")
+@click.option("--packet-samples", type=click.IntRange(1, 4096), default=32, show_default=True)
+@click.option("--level-check", type=click.Choice(["0", "4", "8"]), default="0", show_default=True,
+              help="nested: bits per packet that tell a wrongly resolved bin.")
+@click.option("--name", default="", help="Name of the node.  [default: the source]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@recording_options
+def train(recording: str, source: str, side: str, out: str, as_json: bool, **options: Any) -> None:
+    """Design a model bundle from a recording.
+
+    One of --rate, --max-error and --step says how fine. `predictive` takes no side information on the node's part; with
+    --side its gateway refines with it.
+    """
+    from training import jobs
+
+    sides = tuple(part.strip() for part in side.split(",") if part.strip())
+    material = _load(recording, options, (source, *sides))
+    report = jobs.train(material, source, sides, out, options)
+    click.echo(jobs.to_json(report) if as_json else jobs.train_table(report))
+
+
+@click.command()
+@click.argument("target", metavar="FLEET_OR_BUNDLE", type=click.Path())
+@click.option("--data", "recording", required=True, metavar="REC.csv", type=click.Path(), help="What to evaluate on.")
+@click.option("--packet-samples", type=click.IntRange(1, 4096), help="Samples per packet.  [default: the bundle's]")
+@click.option("--loss", type=float, default=0.0, show_default=True, help="Probability that a data packet is lost.")
+@click.option("--side", type=click.Choice(["true", "decoded"]), default="true", show_default=True,
+              help="Neighbours as recorded, or coded too. A fleet always uses decoded ones.")
+@click.option("--decoder", "decoders", multiple=True, help="May be repeated.  [default: the bundle's]")
+@click.option("--link", type=click.Choice(["addressed", "shared"]), default="addressed", show_default=True,
+              help="On a shared link every packet carries the node id.")
+@click.option("--fit-rows", metavar="A:B",
+              help="Rows that fit the baselines.  [default: those before --rows, else the first half of them]")
+@click.option("--no-baselines", is_flag=True, help="Leave the rivals out.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the losses.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@recording_options
+def evaluate(target: str, recording: str, as_json: bool, **options: Any) -> None:
+    """Measure bits and fidelity of a bundle or a fleet on a recording, beside the baselines at equal rmse.
+
+    Encoder, packets, parser and decoder are the real ones. Bits are per sample of the source.
+    """
+    from training import jobs
+
+    target_name, wanted = jobs.load_target(target)
+    whole = _load(recording, {**options, "rows": None, "first_half": False, "second_half": False}, wanted)
+    start, stop = _rows(whole, options)
+    report = jobs.evaluate(target_name, whole, (start, stop), _fit_rows(whole, options, start), options)
+    click.echo(jobs.to_json(report) if as_json else jobs.evaluate_table(report))
+
+
+def _load(path: str, options: dict[str, Any], columns: tuple[str, ...]) -> Recording:
+    from training.data import load_recording
+
+    recording = load_recording(
+        path, list(dict.fromkeys(columns)) or None, index_column=options["index_column"], period_s=options["period_s"],
+        layout=options["layout"], id_column=options["id_column"], value_column=options["value_column"],
+        thin=options["thin"],
+    )
+    start, stop = _rows(recording, options)
+    return recording if (start, stop) == (0, recording.samples) else recording.part(start, stop)
+
+
+def _rows(recording: Recording, options: dict[str, Any]) -> tuple[int, int]:
+    chosen = [name for name in ("rows", "first_half", "second_half") if options.get(name)]
+    if len(chosen) > 1:
+        raise click.UsageError("--rows, --first-half and --second-half exclude each other")
+    middle = recording.samples // 2
+    if options.get("first_half"):
+        return 0, middle
+    if options.get("second_half"):
+        return middle, recording.samples
+    return parse_rows(options.get("rows"), recording.samples, "--rows")
+
+
+def parse_rows(text: str | None, samples: int, option: str) -> tuple[int, int]:
+    """`A:B` as Python slices it; at least one row."""
+    if not text:
+        return 0, samples
+    first, colon, last = text.partition(":")
+    try:
+        start, stop, _ = slice(int(first) if first else None, int(last) if last else None).indices(samples)
+    except ValueError:
+        colon = ""
+    if not colon:
+        raise click.BadParameter(f"'{text}' is not A:B, two row numbers", param_hint=option)
+    if stop <= start:
+        raise click.BadParameter(f"'{text}' leaves no row of the {samples} that there are", param_hint=option)
+    return start, stop
+
+
+def _fit_rows(recording: Recording, options: dict[str, Any], start: int) -> tuple[int, int] | None:
+    """Rows for the baselines; None: the first half of what is evaluated."""
+    if options["fit_rows"]:
+        return parse_rows(options["fit_rows"], recording.samples, "--fit-rows")
+    return (0, start) if start >= recording.samples // 10 and start > 0 else None

@@ -1,0 +1,99 @@
+"""What `edge-wz train` and `edge-wz evaluate` do once their options are read."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from edge_wz.cli.progress import progress
+from edge_wz.errors import InputError
+from edge_wz.formats import bundle
+from edge_wz.gateway.fleet import Fleet
+from edge_wz.model import Model
+from training import baselines, design, report
+from training import evaluate as measure
+from training.data import Recording
+
+to_json = report.to_json
+train_table = report.training
+evaluate_table = report.evaluation
+
+TARGETS = ("rate", "max_error", "step")
+Report = dict[str, Any]
+
+
+def train(recording: Recording, source: str, side: tuple[str, ...], out: str, options: dict[str, Any]) -> Report:
+    """Design, write the bundle, and say what it is."""
+    given = {name: options[name] for name in TARGETS if options[name] is not None}
+    if len(given) != 1:
+        raise InputError("give exactly one of --rate, --max-error and --step")
+    with progress("design", 1) as advance:
+        model = design.design(
+            recording, source, side, options["scheme"], decoder=options["decoder"],
+            packet_samples=options["packet_samples"], level_check_bits=int(options["level_check"]), **given,
+        )
+        advance(1)
+    model = dataclasses.replace(model, name=options["name"] or model.name or source)
+    bundle.save(out, model)
+    return training_report(model, out, recording)
+
+
+def training_report(model: Model, out: str, recording: Recording) -> Report:
+    point = model.node.rate_points[0]
+    return {
+        "bundle": out,
+        "name": model.name,
+        "model_id": model.model_id.hex(),
+        "scheme": model.node.scheme,
+        "decoder": model.decoder,
+        "source": model.source,
+        "side": list(model.side),
+        "rows": recording.samples,
+        "packet_samples": model.node.packet_samples,
+        "level_check_bits": model.node.level_check_bits,
+        "step": float(point.step) * model.node.scale,
+        "node_bytes": len(model.node.blob),
+        "measured": model.measured,
+    }
+
+
+def load_target(path: str) -> tuple[Model | Fleet, tuple[str, ...]]:
+    """A bundle or a fleet file, and the columns of a recording that it wants."""
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file")
+    if path.endswith(".toml"):
+        from edge_wz.gateway import config  # the gateway is only needed for fleets
+
+        return config.load(Path(path)).fleet, ()
+    model = bundle.load(path)
+    return model, (model.source, *model.side)
+
+
+def evaluate(
+    target: Model | Fleet,
+    recording: Recording,
+    rows: tuple[int, int],
+    fit_rows: tuple[int, int] | None,
+    options: Report,
+) -> Report:
+    """Rows of the recording for the test; `fit_rows` for the parameters of the rivals."""
+    part = recording.part(*rows)
+    fit = recording.part(*fit_rows) if fit_rows else part.split()[0]
+    common: dict[str, Any] = {
+        "packet_samples": options["packet_samples"], "loss": options["loss"], "seed": options["seed"],
+        "with_baselines": () if options["no_baselines"] else baselines.NAMES, "fit_recording": fit,
+    }
+    nodes = len(target.nodes) if isinstance(target, Fleet) else max(1, len(options["decoders"]))
+    with progress("evaluate", part.samples * nodes) as advance:
+        if isinstance(target, Fleet):
+            from training import fleets
+
+            made = fleets.evaluate_fleet(target, part, advance=advance, **common)
+        else:
+            made = measure.evaluate_bundle(
+                target, part, side=options["side"], decoders=options["decoders"] or None, link=options["link"],
+                advance=advance, **common,
+            )
+    made["rows"] = list(rows)
+    return made
