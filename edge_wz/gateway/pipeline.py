@@ -8,66 +8,27 @@ events and nothing else. Times are integer microseconds; time that runs backward
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
+import cbor2
+
 from edge_wz.codec.reconstruction import Decoder
-from edge_wz.formats.framing import FrameDecoder, FrameStatus
 from edge_wz.formats.packet import PacketStatus, check_data, split_node_id
 from edge_wz.gateway.clock import Deadlines
 from edge_wz.gateway.contexts import DATA_HEADER, HEADER_MASK, Waiting
-from edge_wz.gateway.events import Event, FrameDiscarded, PacketRefused
-from edge_wz.gateway.fleet import Fleet, LinkSpec
+from edge_wz.gateway.events import Event, PacketRefused
+from edge_wz.gateway.fleet import Fleet
+from edge_wz.gateway.links import LinkState
 from edge_wz.gateway.neighborhood import Neighborhood
 from edge_wz.gateway.parsing import parse_runs
 from edge_wz.gateway.session import Session
-from edge_wz.gateway.stats import LinkStats, PipelineStats, with_bytes
+from edge_wz.gateway.snapshots import pack_link, pack_session, restore_link, restore_session
+from edge_wz.gateway.stats import PipelineStats
 from edge_wz.model import Model
 
 SETTLE_PACKETS = 4096  # decoded together at most, so that no node runs far ahead of its users
 UNKNOWN_NODES = 256
 SMALLEST_DATA = 4  # header and check
-
-
-class LinkState:
-    """Framing and counters of one link."""
-
-    def __init__(self, spec: LinkSpec) -> None:
-        self.spec = spec
-        self.framing = FrameDecoder()
-        self.counters = LinkStats()
-        self.packet_bytes = 0  # framing `packet`: all that came
-        self.touched = True
-
-    def stats(self) -> LinkStats:
-        if self.spec.framing == "packet":
-            return with_bytes(self.counters, self.packet_bytes, self.packet_bytes, 0, 0, 0)
-        framing = self.framing
-        return with_bytes(
-            self.counters, framing.fed_bytes, framing.good_bytes, framing.bad_bytes, framing.discarded_bytes,
-            framing.pending_bytes,
-        )
-
-    def packets(self, data: bytes, now_us: int, events: list[Event]) -> list[bytes]:
-        """The good packets in `data`; frames that are none are told."""
-        self.touched = True
-        if self.spec.framing == "packet":
-            self.packet_bytes += len(data)
-            return [data]
-        good = FrameStatus.OK
-        frames = self.framing.feed(data)
-        packets = [payload for status, payload, _ in frames if status is good]
-        if len(packets) != len(frames):
-            bad = [frame for frame in frames if frame.status is not good]
-            events += [FrameDiscarded(self.spec.link, frame.status.value, frame.wire_bytes, now_us) for frame in bad]
-            self.count(frames_discarded=len(bad))
-        self.count(frames=len(frames))
-        return packets
-
-    def count(self, **more: int) -> None:
-        self.counters = replace(
-            self.counters, **{name: getattr(self.counters, name) + number for name, number in more.items()}
-        )
 
 
 class Pipeline:
@@ -255,3 +216,29 @@ class Pipeline:
             {node_id: session.counters.snapshot() for node_id, session in self._sessions.items()},
             dict(self._unknown),
         )
+
+    def snapshot(self, dirty_only: bool = False) -> dict[str, bytes]:
+        """All that is remembered; `dirty_only`: of links and nodes that something happened to since the last snapshot."""
+        blobs = {"clock": cbor2.dumps([self._now_us, self._arrivals, list(self._unknown.items())])}
+        for number, link in self._links.items():
+            if link.touched or not dirty_only:
+                blobs[f"link:{number}"] = pack_link(link)
+            link.touched = False
+        for node_id, session in self._sessions.items():
+            if session.touched or not dirty_only:
+                blobs[f"node:{node_id}"] = pack_session(session)
+            session.touched = False
+        return blobs
+
+    def restore(self, blobs: Mapping[str, bytes]) -> None:
+        """Go on from snapshots of the same fleet, later blobs of a key in place of earlier ones; call before any feed."""
+        if "clock" in blobs:
+            self._now_us, self._arrivals, unknown = cbor2.loads(blobs["clock"])
+            self._unknown = {node_id: packets for node_id, packets in unknown}
+        for number, link in self._links.items():
+            if (blob := blobs.get(f"link:{number}")) is not None:
+                restore_link(link, blob)
+        for node_id, session in self._sessions.items():
+            if (blob := blobs.get(f"node:{node_id}")) is not None:
+                restore_session(session, blob)
+                self._set_deadline(session)

@@ -240,8 +240,7 @@ class Session:
         self.hello = hello
 
     def _enter_context(self, hello: Hello, model: Model, timeline: Timeline, rewound: bool) -> None:
-        if hello.model_id not in self.reconstructors:
-            self.reconstructors[hello.model_id] = self._make_reconstructor(model)
+        self.know_model(model)
         context = NodeContext.of(hello, model.node.packet_samples)
         current = self.contexts.current
         if current is not None and current.covers(context) and not rewound:
@@ -253,15 +252,21 @@ class Session:
             self._open_stream(timeline, hello)
 
     def _open_stream(self, timeline: Timeline, hello: Hello) -> None:
-        around = Surroundings(self.node_id, self.fleet, self.neighborhood, self.reconstructors, self.counters)
-        stream = Stream(around, timeline, hello.sample_index, hello.packet_counter)
+        _, start_us, period_us = timeline
+        track = self.neighborhood.open_track(self.node_id, start_us, period_us, hello.sample_index)
+        stream = Stream(self.around(), timeline, hello.sample_index, hello.packet_counter, track)
         self.streams.append((self.stream_serial, stream))
         self.stream_serial += 1
 
-    def _make_reconstructor(self, model: Model) -> Reconstructor:
+    def around(self) -> Surroundings:
+        return Surroundings(self.node_id, self.fleet, self.neighborhood, self.reconstructors, self.counters)
+
+    def know_model(self, model: Model) -> None:
         """Neighbours by the names that the node's own model gave them."""
-        ids = dict(zip(self.spec.model.side, self.spec.side, strict=True))
-        return Reconstructor(model, self.decoder_of(model), [ids.get(name) for name in model.side])
+        if model.model_id not in self.reconstructors:
+            ids = dict(zip(self.spec.model.side, self.spec.side, strict=True))
+            neighbours = [ids.get(name) for name in model.side]
+            self.reconstructors[model.model_id] = Reconstructor(model, self.decoder_of(model), neighbours)
 
     def _retry(self, now_us: int, order: int) -> None:
         stream = self.streams[-1][1]

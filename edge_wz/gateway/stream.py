@@ -20,7 +20,7 @@ from edge_wz.codec.reconstruction import SUSPECT
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.gateway.events import Event, PacketLost, SamplesDecoded, SamplesRevised
 from edge_wz.gateway.fleet import Fleet
-from edge_wz.gateway.neighborhood import EVERYTHING, Neighborhood
+from edge_wz.gateway.neighborhood import EVERYTHING, Neighborhood, Track
 from edge_wz.gateway.reconstructor import Reconstructor, Samples, store
 from edge_wz.gateway.segments import Segment, lost
 from edge_wz.gateway.stats import NodeCounters
@@ -70,7 +70,9 @@ class Surroundings(NamedTuple):
 class Stream:
     """`cursor`: the next sample to decode; all before it are told. `next_counter`: of the packet it should be in."""
 
-    def __init__(self, around: Surroundings, timeline: Timeline, cursor: int, counter: int) -> None:
+    def __init__(
+        self, around: Surroundings, timeline: Timeline, cursor: int, counter: int, track: Track | None
+    ) -> None:
         self.around = around
         self.timeline = timeline
         self.cursor = cursor
@@ -83,7 +85,7 @@ class Stream:
         self.revision = 0
         self.fresh = True  # nothing told yet
         self.due: tuple[int, int] | None = None  # (time, order) at which the head is decided whatever is missing
-        self.track = around.neighborhood.open_track(around.node_id, timeline.start_us, timeline.period_us, cursor)
+        self.track = track  # None: nobody uses this node
 
     # ------------------------------------------------------------------------------------------ what comes in
 
@@ -202,7 +204,8 @@ class Stream:
         count, packets = head.first_index - self.cursor, max(1, head.counter - self.next_counter)
         skipped = count > MAX_GAP_SAMPLES
         events.append(PacketLost(
-            self.around.node_id, self.timeline.boot_epoch, self.next_counter, packets, self.cursor, count, skipped, now_us
+            self.around.node_id, self.timeline.boot_epoch, self.next_counter, packets, self.cursor, count, skipped,
+            now_us,
         ))
         self.around.counters.lost += packets
         if skipped:
