@@ -69,7 +69,6 @@ class Arrivals:
         self._records: list[DataRecord] = []
         self._bytes = 0
         self._spilled = True  # what an earlier run left is on the disk only
-        self._begun: set[int] = set()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def received(self, link: int, data: bytes) -> None:
@@ -80,16 +79,14 @@ class Arrivals:
         except StorageError as error:
             self.failed.set_exception(error)
             return
-        self._begun.add(link)
         if self._keep and not self._spilled:
             self._records.append(record)
             self._bytes += len(data)
             self._spilled = self._bytes > MEMORY_BYTES
 
     def interrupted(self, link: int) -> None:
-        """Ends a frame that was cut; after a restart too, when nobody knows how the last run ended."""
-        if link in self._begun or self._spool.position > 0:
-            self.received(link, FRAME_END)
+        """Ends the frame that was perhaps cut; after a restart nobody knows how the last run ended."""
+        self.received(link, FRAME_END)
 
     def take(self) -> tuple[list[DataRecord] | None, int, int]:
         """(records or None: read the spool, up to this position, time that no later record precedes)."""

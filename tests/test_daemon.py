@@ -1,0 +1,192 @@
+"""The daemon as a process: what it is sent over TCP is in the store, exactly once, whatever happens to it."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.daemon_driver import Daemon, chunks, count_in, frames, run, samples_in, wait_for_samples, write_fleet
+
+LISTEN = 'url = "tcp-listen://127.0.0.1:0"\nshared = true'
+
+
+def send(port: int, data: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(data)
+
+
+def replayed(fleet: Path, name: str = "replayed") -> Path:
+    """The spool, decoded again without interruption."""
+    store = fleet.parent / f"{name}.sqlite"
+    done = run("serve", "--fleet", str(fleet), "--replay", str(fleet.parent / "spool"), "--store", str(store),
+               "--jsonl", str(store.with_suffix(".jsonl")))
+    assert done.returncode == 0, done.stderr
+    return store
+
+
+def test_tcp_to_store_and_back_from_the_spool(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path, LISTEN, more="")
+    data = b"".join(frames(3, 400))
+    with Daemon(fleet, "--finish", "--status-every", "0.2", "--jsonl", str(tmp_path / "live.jsonl")) as daemon:
+        send(daemon.port(), data)
+        wait_for_samples(tmp_path / "store.sqlite", 900)
+        daemon.wait_for("samples: .* decoded")
+        assert daemon.stop() == 0, daemon.log
+        assert "samples expected = decoded + concealed" in daemon.log
+    rows = samples_in(tmp_path / "store.sqlite")
+    assert [(row[0], row[2]) for row in rows] == [(node, i) for node in (1, 2, 3) for i in range(400)]
+    assert rows[399][3] == 1_700_000_000_000_000 + 399 * 10_000
+    store = replayed(fleet)
+    assert samples_in(store) == rows
+    assert store.with_suffix(".jsonl").read_bytes() == (tmp_path / "live.jsonl").read_bytes()
+
+
+def test_clients_have_their_own_frames_and_come_back(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path, LISTEN + "\nclients = 3")
+    streams = [b"".join(frames(1, 320, node_ids=[node])) for node in (1, 2, 3)]
+    with Daemon(fleet, "--finish") as daemon:
+        port = daemon.port()
+        socks = [socket.create_connection(("127.0.0.1", port)) for _ in streams]
+        for start in range(0, max(map(len, streams)), 7):
+            for sock, stream in zip(socks, streams, strict=True):
+                sock.sendall(stream[start:start + 7])
+        send(port, b"one too many")
+        socks[0].sendall(b"half a frame")
+        socks[0].close()
+        daemon.wait_for("closed by the other side")
+        send(port, b"".join(frames(1, 160, node_ids=[1], boot_epoch=1)))
+        wait_for_samples(tmp_path / "store.sqlite", 3 * 320 + 160)
+        assert daemon.stop() == 0, daemon.log
+        assert "refused: 3 clients are connected" in daemon.log
+    assert samples_in(replayed(fleet)) == samples_in(tmp_path / "store.sqlite")
+    assert count_in(tmp_path / "store.sqlite") == 3 * 320 + 160
+
+
+def test_what_waits_survives_a_stop(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path, LISTEN, nodes=1)
+    parts = frames(1, 480)
+    store = tmp_path / "store.sqlite"
+    with Daemon(fleet) as daemon:
+        send(daemon.port(), b"".join(parts[:10]) + parts[10][:5])
+        wait_for_samples(store, 9 * 16)
+        assert daemon.stop() == 0, daemon.log
+    with Daemon(fleet, "--finish") as daemon:
+        send(daemon.port(), b"".join(parts[10:]))
+        wait_for_samples(store, 480)
+        assert daemon.stop() == 0, daemon.log
+    assert samples_in(replayed(fleet)) == samples_in(store)
+    assert {row[6] & 2 for row in samples_in(store)} == {0}, "nothing was concealed"
+
+
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path, LISTEN, nodes=9)
+    rng = np.random.default_rng(5)
+    parts = frames(9, 1600)
+    store = tmp_path / "store.sqlite"
+    for part in np.array_split(np.arange(len(parts)), 4):
+        with Daemon(fleet, "--jsonl", str(tmp_path / "live.jsonl")) as daemon, \
+                socket.create_connection(("127.0.0.1", daemon.port())) as sock:
+            for chunk in chunks(b"".join(parts[i] for i in part), rng, 600):
+                sock.sendall(chunk)
+                time.sleep(0.005)
+            time.sleep(rng.uniform(0, 0.3))
+            daemon.kill()
+    with Daemon(fleet, "--finish", "--jsonl", str(tmp_path / "live.jsonl")) as daemon:
+        daemon.port()
+        assert daemon.stop() == 0, daemon.log
+    rows = samples_in(store)
+    assert len(rows) == len({row[:3] for row in rows}) > 9 * 1200
+    again = replayed(fleet)
+    assert rows == samples_in(again)
+    assert again.with_suffix(".jsonl").read_bytes() == (tmp_path / "live.jsonl").read_bytes()
+
+
+def test_capture_now_and_decode_later(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path, LISTEN)
+    with Daemon(fleet, "--capture-only") as daemon:
+        send(daemon.port(), b"".join(frames(3, 320)))
+        daemon.wait_for("closed by the other side")
+        assert daemon.stop() == 0, daemon.log
+    assert count_in(tmp_path / "store.sqlite") == 0
+    with Daemon(fleet, "--finish") as daemon:
+        wait_for_samples(tmp_path / "store.sqlite", 900)
+        assert daemon.stop() == 0, daemon.log
+    assert count_in(tmp_path / "store.sqlite") == 960
+
+
+def test_a_full_disk_ends_the_daemon_and_loses_nothing(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path, LISTEN, more="spool_limit_mb = 100")
+    data = b"".join(frames(3, 24_000))
+    limit = 150_000
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    with Daemon(fleet, preexec_fn=small_files) as daemon:
+        try:
+            send(daemon.port(), data)
+        except ConnectionError:
+            pass  # it ended before it read all
+        assert daemon.ended() == 7, daemon.log
+        last = daemon.log.strip().splitlines()[-1]
+        assert last.startswith("edge-wz: ") and "disk full" in last and "Traceback" not in daemon.log
+    with Daemon(fleet, "--finish") as daemon:
+        daemon.port()
+        assert daemon.stop() == 0, daemon.log
+    assert samples_in(replayed(fleet)) == samples_in(tmp_path / "store.sqlite")
+
+
+def test_an_interrupted_replay_goes_on(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path, LISTEN)
+    with Daemon(fleet, "--capture-only") as daemon:
+        send(daemon.port(), b"".join(frames(3, 320)))
+        daemon.wait_for("closed by the other side")
+        daemon.stop()
+    store = replayed(fleet)
+    first = samples_in(store)
+    assert len(first) == 960 and samples_in(replayed(fleet)) == first
+    done = run("serve", "--fleet", str(fleet), "--replay", str(tmp_path), "--store", str(store))
+    assert done.returncode == 5 and "no capture segments" in done.stderr
+    done = run("serve", "--fleet", str(fleet), "--replay", str(tmp_path / "spool" / "00000001.wzcp"), "--store", str(store))
+    assert done.returncode == 7 and "choose another with --store" in done.stderr
+
+
+def test_an_address_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        fleet = write_fleet(tmp_path, f'url = "tcp-listen://127.0.0.1:{server.getsockname()[1]}"\nshared = true')
+        done = run("serve", "--fleet", str(fleet))
+    assert done.returncode == 6
+    assert done.stderr.splitlines()[-1].startswith("edge-wz: l: cannot listen on 127.0.0.1:")
+
+
+def test_connecting_to_one_that_comes_later(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    fleet = write_fleet(tmp_path, f'url = "tcp://127.0.0.1:{port}"\nshared = true')
+    with Daemon(fleet, "--finish") as daemon:
+        daemon.wait_for("refused; trying again")
+        parts = frames(3, 320)
+        for half in (parts[: len(parts) // 2], parts[len(parts) // 2:]):
+            with socket.create_server(("127.0.0.1", port)) as server, server.accept()[0] as sock:
+                sock.sendall(b"".join(half))
+        wait_for_samples(tmp_path / "store.sqlite", 900)
+        assert daemon.stop() == 0, daemon.log
+    assert count_in(tmp_path / "store.sqlite") == 960
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("serve", "--fleet")])
+def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    fleet = write_fleet(tmp_path, LISTEN, more="speed = 3")
+    done = run(*arguments, str(fleet))
+    assert done.returncode == 4 and done.stderr == f"edge-wz: {fleet}: gateway.speed: unknown key\n"
+
+
+def test_check_shows_the_fleet(tmp_path: Path) -> None:
+    done = run("check", str(write_fleet(tmp_path, LISTEN)))
+    assert done.returncode == 0 and "node n3 (id 3): nested, kalman decoder" in done.stdout
+    assert done.stdout.endswith("fleet.toml: in order\n")
