@@ -1,9 +1,11 @@
 """Nested quantizer (SPEC 3): filter, round, keep the bin; and the payload of bins, packed and unpacked.
 
 `quantize_stream` runs along samples, because the filter's history crosses packets; the others run along packets, each
-of which stands alone. Bins that the gateway still has to resolve stop here: resolving is the business of `decoders`.
+of which stands alone. Unpacking passes arrays whole with a row number, because a view of each row would cost more than its
+samples. Bins that the gateway still has to resolve stop here: resolving is the business of `decoders`.
 """
 
+import numpy as np
 from numba import njit
 
 from edge_wz.kernels.fir import HISTORY_SLOTS, filter_sample, push_sample
@@ -120,9 +122,27 @@ def _check_bins(bins, turns, bits):
 
 
 @njit(cache=True)
+def _pack_groups(bins, bits, out):
+    """Pack eight samples at a time, which fill `bits` whole bytes, as long as all eight are there; returns how many."""
+    if bits > 7:
+        return 0
+    for group in range(min(bins.shape[0] >> 3, out.shape[0] // bits)):
+        window, absent = 0, 0
+        for i in range(8 * group, 8 * group + 8):
+            window = (window << bits) | bins[i]
+            absent |= bins[i]
+        if absent < 0:
+            return 8 * group
+        for i in range(bits):
+            out[group * bits + i] = (window >> (8 * (bits - 1 - i))) & 0xFF
+    return 8 * min(bins.shape[0] >> 3, out.shape[0] // bits)
+
+
+@njit(cache=True)
 def _pack_raw(bins, bits, check, check_bits, out):
-    window, held, position = 0, 0, 0
-    for i in range(bins.shape[0] + 1):
+    first = _pack_groups(bins, bits, out)
+    window, held, position = 0, 0, (first * bits) >> 3
+    for i in range(first, bins.shape[0] + 1):
         if i < bins.shape[0]:
             if bins[i] == NO_LEVEL:
                 continue
@@ -179,25 +199,47 @@ def pack_packets(bins, turns, modulus, level_check_bits, out, sizes):
 
 
 @njit(cache=True)
-def _unpack_raw(data, begin, end, present, count, bits, check_bits, bins):
+def _fill(rows, p, value):
+    for i in range(rows.shape[1]):
+        rows[p, i] = value
+
+
+@njit(cache=True)
+def _unpack_groups(data, begin, count, bits, bins, p):
+    """The inverse of `_pack_groups`, of a packet without gaps."""
+    if bits > 7:
+        return 0
+    for group in range(count >> 3):
+        window = 0
+        for i in range(begin + group * bits, begin + group * bits + bits):
+            window = (window << 8) | data[i]
+        for i in range(8):
+            bins[p, 8 * group + i] = (window >> (bits * (7 - i))) & ((1 << bits) - 1)
+    return (count >> 3) << 3
+
+
+@njit(cache=True)
+def _unpack_raw(data, begin, end, present, count, bits, check_bits, bins, p):
     """Returns the check or a negative status."""
     wanted = check_bits
     for i in range(count):
-        wanted += bits * present[i]
+        wanted += bits * present[p, i]
     size = (wanted + 7) >> 3
     if end - begin != size:
         return STATUS_TRUNCATED if end - begin < size else STATUS_TRAILING
-    window, held, position = 0, 0, begin
+    full = wanted == check_bits + bits * count
+    first = _unpack_groups(data, begin, count, bits, bins, p) if full else 0
+    window, held, position = 0, 0, begin + ((first * bits) >> 3)
     mask = (1 << bits) - 1
-    for i in range(count):
-        if not present[i]:
+    for i in range(first, count):
+        if not present[p, i]:
             continue
         while held < bits:
             window = ((window << 8) | data[position]) & 0xFFFFFFFF
             held += 8
             position += 1
         held -= bits
-        bins[i] = (window >> held) & mask
+        bins[p, i] = (window >> held) & mask
     if held < check_bits:
         window = (window << 8) | data[position]
         held += 8
@@ -208,19 +250,19 @@ def _unpack_raw(data, begin, end, present, count, bits, check_bits, bins):
 
 
 @njit(cache=True)
-def _unpack_coded(data, begin, end, present, count, modulus, check_bits, bins):
+def _unpack_coded(data, begin, end, present, count, modulus, check_bits, bins, p):
     """Returns the check or a negative status."""
     code, span, position = start_decoder(data, begin, end)
     if code >= span:
         return STATUS_CODE
     for i in range(count):
-        if present[i]:
+        if present[p, i]:
             # the largest j with cdf[j] <= target, without a table: cdf[j] = floor(j * 2^14 / J)
             s = ((decode_target(code, span, FLAT_BITS) + 1) * modulus - 1) >> FLAT_BITS
             start = _flat_cdf(s, modulus)
             size = _flat_cdf(s + 1, modulus) - start
             code, span, position = decode_step(data, end, code, span, position, start, size, FLAT_BITS)
-            bins[i] = s
+            bins[p, i] = s
     check, code, span, position = decode_bits(data, end, code, span, position, check_bits)
     status = finish_decoder(end, position)
     return check if status == STATUS_OK else status
@@ -235,18 +277,18 @@ def unpack_packets(data, offsets, present, counts, modulus, level_check_bits, bi
     raw = modulus & (modulus - 1) == 0
     bits = bit_length(modulus) - 1
     for p in range(bins.shape[0]):
-        bins[p, :] = NO_LEVEL
+        _fill(bins, p, NO_LEVEL)
         if counts[p] < 0 or counts[p] > bins.shape[1]:
             verdict = STATUS_COUNT
         elif raw:
             verdict = _unpack_raw(
-                data, offsets[p], offsets[p + 1], present[p], counts[p], bits, level_check_bits, bins[p]
+                data, offsets[p], offsets[p + 1], present, counts[p], bits, level_check_bits, bins, p
             )
         else:
             verdict = _unpack_coded(
-                data, offsets[p], offsets[p + 1], present[p], counts[p], modulus, level_check_bits, bins[p]
+                data, offsets[p], offsets[p + 1], present, counts[p], modulus, level_check_bits, bins, p
             )
         status[p] = min(verdict, STATUS_OK)
         checks[p] = verdict if verdict >= 0 and level_check_bits > 0 else -1
         if verdict < 0:
-            bins[p, :] = NO_LEVEL
+            _fill(bins, p, NO_LEVEL)
