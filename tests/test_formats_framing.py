@@ -79,6 +79,28 @@ def test_garbage_never_raises_and_stays_balanced(pieces):
     assert feed_all([b"".join(pieces)]) == (frames, state)
 
 
+@given(st.lists(st.binary(max_size=40) | st.binary(max_size=20).map(encode_frame), max_size=12))
+def test_the_fast_way_gives_the_same(pieces):
+    one, other = FrameDecoder(), FrameDecoder()
+    for piece in pieces:
+        frames = one.feed(piece)
+        good = [frame.payload for frame in frames if frame.status is FrameStatus.OK]
+        bad = [frame for frame in frames if frame.status is not FrameStatus.OK]
+        assert other.feed_packets(piece) == (good, bad)
+        assert other.state() == one.state()
+
+
+@pytest.mark.parametrize("size", [1, 1000, 17000])
+def test_the_fast_way_on_the_mixed_stream(size):
+    stream, one, other = mixed_stream(), FrameDecoder(), FrameDecoder()
+    for i in range(0, len(stream), size):
+        frames = one.feed(stream[i : i + size])
+        packets, refused = other.feed_packets(stream[i : i + size])
+        assert packets == [frame.payload for frame in frames if frame.status is FrameStatus.OK]
+        assert refused == [frame for frame in frames if frame.status is not FrameStatus.OK]
+        assert other.state() == one.state()
+
+
 @given(st.lists(st.binary(min_size=1, max_size=600), max_size=6))
 def test_packets_come_back(packets):
     frames, state = feed_all([b"".join(map(encode_frame, packets))])

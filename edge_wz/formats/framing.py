@@ -7,6 +7,7 @@ out does not depend on how the stream was cut into feeds.
 
 from __future__ import annotations
 
+import contextlib
 from enum import Enum
 from typing import NamedTuple
 
@@ -71,41 +72,56 @@ class FrameDecoder:
         return len(self._pending)
 
     def feed(self, data: bytes) -> list[Frame]:
-        self.fed_bytes += len(data)
-        *ended, rest = data.split(DELIMITER)
+        """The frames that end in `data`, in order."""
         frames: list[Frame] = []
-        if ended:
-            first = self._take_first(ended[0], frames)
-            self._decode_all(ended if first is None else [first, *ended[1:]], frames, skip=first is None)
-        self._keep(rest)
-        return frames
-
-    def _take_first(self, piece: bytes, frames: list[Frame]) -> bytes | None:
-        """The first frame that ends here, whole; None if it was being given up."""
-        if self._overlong_bytes:
-            self.discarded_bytes += len(piece) + 1
-            frames.append(Frame(FrameStatus.TOO_LONG, b"", self._overlong_bytes + len(piece) + 1))
-            self._overlong_bytes = 0
-            return None
-        whole, self._pending = self._pending + piece, b""
-        return whole
-
-    def _decode_all(self, pieces: list[bytes], frames: list[Frame], skip: bool) -> None:
-        """The loop of the hot path: locals only."""
-        decode, ok, append = cobs.decode, FrameStatus.OK, frames.append
-        good_bytes = 0
-        for piece in pieces[1:] if skip else pieces:
+        for piece in self._ended(data, frames):
             wire_bytes = len(piece) + 1
             if not 1 < wire_bytes <= MAX_FRAME_BYTES + 1:
                 self._discard(wire_bytes, frames)
                 continue
             try:
-                append(Frame(ok, decode(piece), wire_bytes))
-                good_bytes += wire_bytes
+                frames.append(Frame(FrameStatus.OK, cobs.decode(piece), wire_bytes))
+                self.good_bytes += wire_bytes
             except cobs.DecodeError:
                 self.bad_bytes += wire_bytes
-                append(Frame(FrameStatus.BAD, piece, wire_bytes))
-        self.good_bytes += good_bytes
+                frames.append(Frame(FrameStatus.BAD, piece, wire_bytes))
+        return frames
+
+    def feed_packets(self, data: bytes) -> tuple[list[bytes], list[Frame]]:
+        """As `feed`, sorted: the packets of the good frames, and the frames that are none.
+
+        Where all is well there is no object per frame, which makes this several times faster.
+        """
+        before = self.state()
+        frames: list[Frame] = []
+        pieces = self._ended(data, frames)
+        if not pieces and not frames:
+            return [], []
+        if not frames and b"" not in pieces and max(map(len, pieces)) <= MAX_FRAME_BYTES:
+            with contextlib.suppress(cobs.DecodeError):
+                packets = list(map(cobs.decode, pieces))
+                self.good_bytes += sum(map(len, pieces)) + len(pieces)
+                return packets, []
+        self.restore(before)
+        frames = self.feed(data)
+        good = FrameStatus.OK
+        return [frame.payload for frame in frames if frame.status is good], [f for f in frames if f.status is not good]
+
+    def _ended(self, data: bytes, frames: list[Frame]) -> list[bytes]:
+        """The frames, still encoded, that end in `data`; one that was being given up goes into `frames`."""
+        self.fed_bytes += len(data)
+        pieces = data.split(DELIMITER)
+        rest = pieces.pop()
+        if pieces and self._overlong_bytes:
+            wire_bytes = len(pieces.pop(0)) + 1
+            self.discarded_bytes += wire_bytes
+            frames.append(Frame(FrameStatus.TOO_LONG, b"", self._overlong_bytes + wire_bytes))
+            self._overlong_bytes = 0
+        elif pieces:
+            pieces[0] = self._pending + pieces[0]
+            self._pending = b""
+        self._keep(rest)
+        return pieces
 
     def _discard(self, wire_bytes: int, frames: list[Frame]) -> None:
         self.discarded_bytes += wire_bytes
