@@ -243,8 +243,10 @@ def _print_accounting(nodes: list[dict[str, Any]]) -> None:
     totals = {key: sum(row[key] for row in nodes) for key in keys}
     table.add_row("all", *(str(totals[key]) for key in keys))
     Console().print(table)
+    taken = sum(row["samples"] for row in nodes)
     click.echo(
         f"accounting: {totals['expected']} expected = {totals['decoded']} decoded + {totals['concealed']} concealed"
+        f" (of {taken - totals['absent']} taken)"
     )
 
 
