@@ -176,12 +176,15 @@ class NodeEncoder:
         slots = self.node_model.packet_samples if short is None else short
         counts = np.full(len(codes), slots, dtype=np.int32)
         payloads = self._payloads(rate_point, codes, present, counts)
-        self._samples += int(counts.sum())
         gaps = np.logical_not(present[:, :slots].all(axis=1)).tolist()
+        masks = [present[row, :slots] if gap or short is not None else None for row, gap in enumerate(gaps)]
         packets: list[bytes] = []
-        for row, payload in enumerate(payloads):
-            mask = present[row, :slots] if short is not None or gaps[row] else None
-            packets.append(self._data(rate_point, payload, mask, short))
+        row = 0
+        while row < len(payloads):
+            due = max(1, self.node_model.hello_every - self._since_hello)
+            end = min(len(payloads), row + due, row + COUNTER_MASK + 1 - self.packet_counter)
+            packets += self._data(rate_point, payloads[row:end], masks[row:end], slots)
+            row = end
             if self._since_hello >= self.node_model.hello_every or self.packet_counter == 0:
                 packets.append(self._hello())
         return packets
@@ -195,23 +198,32 @@ class NodeEncoder:
         self._saturated += saturated
         return payloads
 
-    def _data(self, rate_point: int, payload: bytes, present: np.ndarray | None, short: int | None) -> bytes:
-        """One data packet; `present` only where an extension section may be needed."""
+    def _data(
+        self, rate_point: int, payloads: list[bytes], masks: list[np.ndarray | None], slots: int
+    ) -> list[bytes]:
+        """Data packets between two hellos; a mask only where an extension section may be needed."""
         assert self._context is not None
-        seed = self._context.seed(self.packet_counter)
-        if present is None:
-            raw = packet.pack_payload(payload, rate_point, self.packet_counter, seed, self._varint)
-            slots = self.node_model.packet_samples
-        else:
-            fields = packet.DataPacket(
-                rate_point, self.packet_counter & 0xFF, short, packet.absent_bitmap(present), payload
-            )
-            raw = packet.pack_data(fields, seed, self.node_id if self.shared_link else None)
-            slots = len(present)
-        self.packet_counter = (self.packet_counter + 1) & COUNTER_MASK
-        self.sample_index = (self.sample_index + slots) & INDEX_MASK
-        self._since_hello += 1
-        self._data_packets += 1
-        self._payload_bits += 8 * len(payload)
-        self._packet_bits += 8 * len(raw)
-        return raw
+        seed, varint = self._context.seed, self._varint
+        counter = self.packet_counter
+        packets = []
+        for payload, mask in zip(payloads, masks, strict=True):
+            if mask is None:
+                packets.append(packet.pack_payload(payload, rate_point, counter, seed(counter), varint))
+            else:
+                packets.append(self._extended(rate_point, payload, mask, counter))
+            counter += 1
+        self.packet_counter = counter & COUNTER_MASK
+        self.sample_index = (self.sample_index + slots * len(payloads)) & INDEX_MASK
+        self._since_hello += len(payloads)
+        self._samples += slots * len(payloads)
+        self._data_packets += len(payloads)
+        self._payload_bits += 8 * sum(map(len, payloads))
+        self._packet_bits += 8 * sum(map(len, packets))
+        return packets
+
+    def _extended(self, rate_point: int, payload: bytes, present: np.ndarray, counter: int) -> bytes:
+        """A data packet that is short, or lacks samples, or both."""
+        assert self._context is not None
+        count = len(present) if len(present) < self.node_model.packet_samples else None
+        fields = packet.DataPacket(rate_point, counter & 0xFF, count, packet.absent_bitmap(present), payload)
+        return packet.pack_data(fields, self._context.seed(counter), self.node_id if self.shared_link else None)

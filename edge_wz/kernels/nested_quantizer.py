@@ -1,11 +1,10 @@
 """Nested quantizer (SPEC 3): filter, round, keep the bin; and the payload of bins, packed and unpacked.
 
 `quantize_stream` runs along samples, because the filter's history crosses packets; the others run along packets, each
-of which stands alone. Unpacking passes arrays whole with a row number, because a view of each row would cost more than its
-samples. Bins that the gateway still has to resolve stop here: resolving is the business of `decoders`.
+of which stands alone. Unpacking takes whole arrays and a row number, as a view of each row would cost more than its
+bins. Bins that the gateway still has to resolve stop here: resolving is the business of `decoders`.
 """
 
-import numpy as np
 from numba import njit
 
 from edge_wz.kernels.fir import HISTORY_SLOTS, filter_sample, push_sample

@@ -12,6 +12,7 @@ from numba import njit
 from edge_wz.kernels.fixed_point import bit_length, sat16, shift_round
 from edge_wz.kernels.nested_quantizer import NO_LEVEL
 from edge_wz.kernels.range_coder import (
+    MASK32,
     RANGE_START,
     decode_bits,
     decode_step,
@@ -132,7 +133,7 @@ def _decode_level(model, entry, data, end, code, span, position):
 
 @njit(cache=True)
 def _encode_packet(codes, present, count, model, out, recon):
-    step_q8 = np.int64(model[FLAT_STEP_Q8])
+    step_q8 = np.int64(model[FLAT_STEP_Q8]) & MASK32
     low, span, position = 0, RANGE_START, 0
     level1, level2 = 0, 0
     for n in range(count):
@@ -140,7 +141,7 @@ def _encode_packet(codes, present, count, model, out, recon):
         level = 0
         if present[n]:
             d = codes[n] - pred
-            m = (abs(d) * 256 + model[FLAT_ROUNDING_Q8]) // step_q8
+            m = ((abs(d) * 256 + model[FLAT_ROUNDING_Q8]) & MASK32) // step_q8  # masked as in decode_target
             level = m if d >= 0 else -m
             entry = _table(model, n, level1, level2)
             low, span, position = _encode_level(model, entry, level, out, low, span, position)
