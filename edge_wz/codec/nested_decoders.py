@@ -133,9 +133,7 @@ class Nearest:
             indices.values, indices.rate_points, self._points, self._mean_u, predicted, out.levels, u[lags:], out.flags
         )
         nearest.u_variances(out.flags, indices.rate_points, self._cell_variances, variances, spread[lags:])
-        nearest.output_filter(u, self._taps, self._mean_x, out.values)
-        nearest.output_filter(spread, self._taps * self._taps, 0.0, out.sigmas)
-        nearest.square_roots(out.sigmas, 1.0)
+        nearest.filter_and_root(u, spread, self._taps, self._mean_x, out.values, out.sigmas)
         if self._cells is not None:
             nearest.keep_in_cells(out.levels, indices.rate_points, self._cells, self._max_error, out.values)
         return out, np.concatenate([past, u[samples:], spread[samples:]])

@@ -184,13 +184,14 @@ def cut_to_bin(mean, variance, index, point):
     scale, rounding, tap, modulus = point[SCALE], point[ROUNDING], point[TAP], point[MODULUS]
     level_min, level_max = point[LEVEL_MIN], point[LEVEL_MAX]
     sigma = math.sqrt(variance)
-    centre = min(max((mean * tap + rounding) / scale, level_min - 1.0), level_max + 1.0)
+    unclipped = (mean * tap + rounding) / scale
+    centre = min(max(unclipped, level_min - 1.0), level_max + 1.0)
     offset = index - 32768.0
     nearest = nearest_level(centre, offset, point)
     if nearest == NO_LEVEL:
         return mean, variance, nearest, 0.0
     per_sigma = scale / (abs(tap) * sigma)
-    distance = abs(nearest + 0.5 - centre) * per_sigma
+    distance = abs(nearest + 0.5 - unclipped) * per_sigma
     if distance > FAR_CELLS:
         return far_cells(mean, sigma, offset + modulus * np.floor((centre - offset) / modulus), point)
     reach = math.sqrt(distance * distance + REACH_SQUARED) / per_sigma + 0.5
@@ -213,7 +214,7 @@ def cut_to_bin(mean, variance, index, point):
         if mass > best_mass:
             best, best_mass = level - modulus, mass
     if best == NO_LEVEL:
-        return mean, variance, nearest, 0.0
+        return far_cells(mean, sigma, offset + modulus * np.floor((centre - offset) / modulus), point)
     return mean + sigma * value, variance * moment / total, best, best_mass / total
 
 

@@ -1,9 +1,9 @@
 """Linear prediction of the source from a window of side information, whatever part of the window is there.
 
-The filter for a set of available entries is their conditional mean under the joint moments of `model.SideFilter`. Per neighbour the
-window is cut to its newest unbroken run: what lies before a gap is not used, so that the number of different filters stays small.
-A neighbour's value counts as missing, too, where its own sigma exceeds half its standard deviation. `Windows` holds the
-filters it has needed; which ones, never changes a result.
+The filter for a set of available entries is their conditional mean under the joint moments of `model.SideFilter`. Per
+neighbour the window is cut to its newest unbroken run: what lies before a gap is not used, so that the number of different filters stays
+small. A neighbour's value counts as missing, too, where its own sigma exceeds half its standard deviation. `Windows` holds
+the filters it has needed; which ones, never changes a result.
 
 The window's past is state: the last taps-1 deviations of each neighbour, NaN where missing.
 """
@@ -14,60 +14,63 @@ from numba import njit
 from edge_wz.model import SideFilter
 
 MIN_VARIANCE = 1e-6  # LSB^2
+MAX_FILTERS = 4096  # held at a time
+BLOCK = 1024  # samples whose sums stay in the nearest cache
 
 
 @njit(cache=True)
 def load_window(past, side, side_sigmas, mean, limit, window):
-    """Deviations from `mean` into `window` (m, lags + T), newest last; returns how many are missing."""
+    """Deviations from `mean` into `window` (m, lags + T), newest last, NaN where missing."""
     neighbours, lags = past.shape
-    missing = 0
     for j in range(neighbours):
-        for k in range(lags):
-            window[j, k] = past[j, k]
-            missing += np.isnan(past[j, k])
+        centre, largest = mean[j], limit[j]
+        window[j, :lags] = past[j]
         for n in range(side.shape[0]):
-            value = side[n, j] - mean[j] if side_sigmas[n, j] <= limit[j] else np.nan
-            window[j, lags + n] = value
-            missing += np.isnan(value)
-    return missing
+            window[j, lags + n] = side[n, j] - centre if side_sigmas[n, j] <= largest else np.nan
 
 
 @njit(cache=True)
 def predict_all(window, weights, predicted):
-    """Deviation of the source from its mean, for a window without gaps; `weights`: (m, taps)."""
+    """Deviation of the source from its mean, `weights`: (m, taps); NaN where the window has a gap. Returns whether any has."""
     neighbours, taps = weights.shape
-    predicted[:] = 0.0
-    for j in range(neighbours):
-        for i in range(taps):
-            weight, start = weights[j, i], taps - 1 - i
-            for n in range(predicted.size):
-                predicted[n] += weight * window[j, start + n]
+    gaps = 0
+    for first in range(0, predicted.size, BLOCK):
+        last = min(first + BLOCK, predicted.size)
+        predicted[first:last] = 0.0
+        for j in range(neighbours):
+            for i in range(taps):
+                weight, shift = weights[j, i], taps - 1 - i
+                for n in range(first, last):
+                    predicted[n] += weight * window[j, shift + n]
+        for n in range(first, last):
+            gaps += predicted[n] != predicted[n]
+    return gaps > 0
 
 
 @njit(cache=True)
-def availability(window, taps, available):
-    """Which entries of each sample's window are used: uint8 (T, m*taps), the newest run of each neighbour."""
-    for n in range(available.shape[0]):
+def availability(window, taps, rows, available):
+    """Which entries of the windows of samples `rows` are used: uint8 (rows, m*taps), the newest run of each neighbour."""
+    for r in range(rows.size):
         for j in range(window.shape[0]):
             in_run, over = False, False
             for i in range(taps):
-                there = not np.isnan(window[j, taps - 1 + n - i])
+                there = not np.isnan(window[j, taps - 1 + rows[r] - i])
                 over = over or (in_run and not there)
                 in_run = in_run or there
-                available[n, j * taps + i] = there and not over
+                available[r, j * taps + i] = there and not over
 
 
 @njit(cache=True)
-def predict_masked(window, taps, groups, weights, predicted):
-    """Like `predict_all`, with the filter `weights[groups[n]]` (groups, m*taps) for each sample; weight 0 = not read."""
-    for n in range(predicted.size):
+def predict_masked(window, taps, rows, groups, weights, predicted):
+    """Like `predict_all` for `rows`, with the filter `weights[groups[r]]` (groups, m*taps); weight 0 = not read."""
+    for r in range(rows.size):
         total = 0.0
         for j in range(window.shape[0]):
             for i in range(taps):
-                weight = weights[groups[n], j * taps + i]
+                weight = weights[groups[r], j * taps + i]
                 if weight != 0.0:
-                    total += weight * window[j, taps - 1 + n - i]
-        predicted[n] = total
+                    total += weight * window[j, taps - 1 + rows[r] - i]
+        predicted[rows[r]] = total
 
 
 class Windows:
@@ -81,18 +84,22 @@ class Windows:
         self._limit = np.ascontiguousarray(0.5 * spread)
         self._filters: dict[bytes, tuple[np.ndarray, float]] = {}
         weights, self.variance = self._filter(np.ones(neighbours * self.taps, dtype=np.uint8).tobytes())
+        self._constant = np.array([self.variance])
         self._weights = weights.reshape(neighbours, self.taps)
         self.state_size = neighbours * (self.taps - 1)
 
     def _filter(self, used: bytes) -> tuple[np.ndarray, float]:
         """Weights (m*taps) and conditional variance for a set of available entries."""
         if used not in self._filters:
+            if len(self._filters) >= MAX_FILTERS:
+                self._filters.clear()
             there = np.flatnonzero(np.frombuffer(used, dtype=np.uint8))
             weights = np.zeros(len(used))
             variance = float(self._cov[0, 0])
             if there.size:
                 cross = self._cov[0, 1 + there]
-                weights[there] = np.linalg.pinv(self._cov[np.ix_(1 + there, 1 + there)], rcond=1e-13, hermitian=True) @ cross
+                among = self._cov[np.ix_(1 + there, 1 + there)]
+                weights[there] = np.linalg.pinv(among, rcond=1e-13, hermitian=True) @ cross
                 variance -= float(weights[there] @ cross)
             self._filters[used] = weights, max(variance, MIN_VARIANCE)
         return self._filters[used]
@@ -100,23 +107,33 @@ class Windows:
     def initial_state(self) -> np.ndarray:
         return np.full(self.state_size, np.nan)
 
-    def predict(self, past: np.ndarray, side: np.ndarray, sigmas: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def predict(
+        self, past: np.ndarray, side: np.ndarray, sigmas: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Predicted deviations (T), variances (1 or T, LSB^2), and the new past."""
         window = np.empty((self.neighbours, self.taps - 1 + side.shape[0]))
         predicted = np.empty(side.shape[0])
         past = past.reshape(self.neighbours, self.taps - 1)
-        if load_window(past, side, sigmas, self.mean, self._limit, window):
+        load_window(past, side, sigmas, self.mean, self._limit, window)
+        variances = self._constant
+        if predict_all(window, self._weights, predicted):
             variances = self._predict_gaps(window, predicted)
-        else:
-            predict_all(window, self._weights, predicted)
-            variances = np.array([self.variance])
         return predicted, variances, window[:, side.shape[0] :].ravel()
 
     def _predict_gaps(self, window: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        available = np.empty((predicted.size, self.neighbours * self.taps), dtype=np.uint8)
-        availability(window, self.taps, available)
-        rows = available.view(f"V{available.shape[1]}").ravel()
-        kinds, groups = np.unique(rows, return_inverse=True)
-        filters = [self._filter(kind.tobytes()) for kind in kinds]
-        predict_masked(window, self.taps, groups, np.array([weights for weights, _ in filters]), predicted)
-        return np.array([variance for _, variance in filters])[groups]
+        """Fill in what the whole filter left NaN; the variances of all samples."""
+        gaps = np.flatnonzero(np.isnan(predicted))
+        available = np.empty((gaps.size, self.neighbours * self.taps), dtype=np.uint8)
+        availability(window, self.taps, gaps, available)
+        filters: list[tuple[np.ndarray, float]] = []
+        numbers: dict[bytes, int] = {}
+        groups = np.empty(gaps.size, dtype=np.int64)
+        for row, used in enumerate(map(bytes, available)):
+            if used not in numbers:
+                numbers[used] = len(filters)
+                filters.append(self._filter(used))
+            groups[row] = numbers[used]
+        predict_masked(window, self.taps, gaps, groups, np.array([weights for weights, _ in filters]), predicted)
+        variances = np.full(predicted.size, self.variance)
+        variances[gaps] = np.array([variance for _, variance in filters])[groups]
+        return variances
