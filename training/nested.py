@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from edge_wz.errors import DesignError
-from training.nested_hard import NestedFilters, hard_mse, polish, spread
+from training.nested_hard import NestedFilters, hard_mse, polish, side_weights, spread
 
 TAPS = 5
 SEQUENCE = 1000  # samples per training sequence
@@ -67,12 +67,13 @@ def fit(
     modulus: int,
     *,
     taps: int = TAPS,
+    side_taps: int = TAPS,
     recipe: Recipe = DEFAULT,
     seed: int = 0,
     dropout: float = 0.0,
     report: Callable[[int, float], None] | None = None,
 ) -> Fit:
-    """Fit one seed. `x`: (T,), `y`: (m, T), no gaps, any units. Raises DesignError on divergence after all restarts."""
+    """Fit one seed. `x`: (T,), `y`: (m, T), no gaps, any units; `taps` of a and c, `side_taps` of b. Raises DesignError on divergence after all restarts."""
     rows = x.shape[0]
     if rows < 20 * SEQUENCE:
         raise DesignError(f"training needs at least {20 * SEQUENCE} samples without gaps, the recording has {rows}")
@@ -80,7 +81,7 @@ def fit(
     train, held = slice(0, cut), slice(cut, rows)
     best: Fit | None = None
     for restart in range(recipe.restarts):
-        run = _Run(x, y, train, held, modulus, taps, recipe, seed * 1009 + restart, dropout, report)
+        run = _Run(x, y, train, held, modulus, taps, side_taps, recipe, seed * 1009 + restart, dropout, report)
         candidate = run.train()
         if candidate is not None and (best is None or candidate.sqnr_db > best.sqnr_db):
             best = candidate
@@ -95,13 +96,14 @@ class _Run:
     """One restart: normalised data, parameters, the surrogate, early stopping."""
 
     def __init__(
-        self, x: np.ndarray, y: np.ndarray, train: slice, held: slice, modulus: int, taps: int, recipe: Recipe, seed: int,
-        dropout: float, report: Callable[[int, float], None] | None,
+        self, x: np.ndarray, y: np.ndarray, train: slice, held: slice, modulus: int, taps: int, side_taps: int,
+        recipe: Recipe, seed: int, dropout: float, report: Callable[[int, float], None] | None,
     ) -> None:
         import torch
 
         self.torch = torch
         self.recipe, self.modulus, self.dropout, self.report, self.seed = recipe, modulus, dropout, report, seed
+        self.side_taps = side_taps
         self.generator = torch.Generator().manual_seed(seed)
         self.mean_x, self.scale_x = float(x[train].mean()), float(x[train].std())
         self.mean_y, self.scale_y = y[:, train].mean(axis=1), y[:, train].std(axis=1)
@@ -115,7 +117,7 @@ class _Run:
         delta[0] = 1.0
         self.a_tail = torch.zeros(taps - 1, requires_grad=True)
         self.a_gain = torch.ones(1, requires_grad=recipe.name == "paper")
-        self.b = (delta.repeat(y.shape[0], 1) / y.shape[0]).requires_grad_()
+        self.b = self._initial_side_filter(side_taps).requires_grad_()
         self.c = delta.clone().requires_grad_()
         self.log_range = torch.tensor(start, requires_grad=True)
         self.parameters = [self.a_tail, self.b, self.c, self.log_range]
@@ -127,7 +129,19 @@ class _Run:
         if self.recipe.name == "paper":
             return 0.5 + 5.5 * draw
         # between 4 and 9 conditional standard deviations: the optimum for 1 to 5 bits lies inside
-        return (4.0 + 5.0 * draw) * spread(self.x.numpy().astype(np.float64), self.y.numpy().astype(np.float64))
+        return (4.0 + 5.0 * draw) * spread(
+            self.x.numpy().astype(np.float64), self.y.numpy().astype(np.float64), self.side_taps
+        )
+
+    def _initial_side_filter(self, side_taps: int) -> Any:
+        """The paper starts from a delta; least squares starts at the optimum for an ideal quantiser."""
+        neighbours = self.y.shape[0]
+        if self.recipe.name == "paper":
+            start = self.torch.zeros(neighbours, side_taps)
+            start[:, 0] = 1.0 / neighbours
+            return start
+        weights = side_weights(self.x.numpy().astype(np.float64), self.y.numpy().astype(np.float64), side_taps)
+        return self.torch.tensor(weights, dtype=self.torch.float32)
 
     def train(self) -> Fit | None:
         torch, recipe = self.torch, self.recipe

@@ -55,13 +55,21 @@ def hard_mse(filters: NestedFilters, x: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean((x - filters.mean_x - causal(estimate, filters.c))[skip:] ** 2))
 
 
-def spread(x: np.ndarray, y: np.ndarray, taps: int = 5) -> float:
-    """Standard deviation of x given the last `taps` samples of every y, by least squares."""
-    columns = [np.roll(row, lag) for row in y - y.mean(axis=1, keepdims=True) for lag in range(taps)]
-    design = np.stack(columns, axis=1)[taps:]
+def side_weights(x: np.ndarray, y: np.ndarray, taps: int) -> np.ndarray:
+    """b: (m, taps) of the least-squares estimate of x from the last `taps` samples of every y."""
+    design = _side_design(y, taps)
     target = (x - x.mean())[taps:]
-    weights, *_ = np.linalg.lstsq(design, target, rcond=None)
-    return float(np.std(target - design @ weights))
+    weights, *_ = np.linalg.lstsq(design.T @ design, design.T @ target, rcond=None)
+    return np.asarray(weights).reshape(y.shape[0], taps)
+
+
+def spread(x: np.ndarray, y: np.ndarray, taps: int) -> float:
+    """Standard deviation of what that estimate leaves."""
+    return float(np.std((x - x.mean())[taps:] - _side_design(y, taps) @ side_weights(x, y, taps).ravel()))
+
+
+def _side_design(y: np.ndarray, taps: int) -> np.ndarray:
+    return np.concatenate([_lagged(row - row.mean(), taps) for row in y], axis=1)[taps:]
 
 
 def _lagged(signal: np.ndarray, taps: int) -> np.ndarray:
