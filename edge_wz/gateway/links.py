@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edge_wz.formats.framing import FrameDecoder, FrameStatus
+from edge_wz.formats.framing import FrameDecoder
 from edge_wz.gateway.events import Event, FrameDiscarded
 from edge_wz.gateway.fleet import LinkSpec
 from edge_wz.gateway.stats import LinkStats, with_bytes
@@ -35,14 +35,11 @@ class LinkState:
         if self.spec.framing == "packet":
             self.packet_bytes += len(data)
             return [data]
-        good = FrameStatus.OK
-        frames = self.framing.feed(data)
-        packets = [payload for status, payload, _ in frames if status is good]
-        if len(packets) != len(frames):
-            bad = [frame for frame in frames if frame.status is not good]
+        packets, bad = self.framing.feed_packets(data)
+        if bad:
             events += [FrameDiscarded(self.spec.link, frame.status.value, frame.wire_bytes, now_us) for frame in bad]
             self.count(frames_discarded=len(bad))
-        self.count(frames=len(frames))
+        self.count(frames=len(packets) + len(bad))
         return packets
 
     def count(self, **more: int) -> None:
