@@ -1,8 +1,8 @@
 """The rivals every result is compared with: hold, DPCM + Rice, DPCM + range coder, plain modulo.
 
 Each codes the same samples in the same packets, which decode alone, with the same headers, and is brought to the same
-rmse by its step. Parameters are fitted on `fit`, the step alone is solved on `test`: what is compared is the rate at equal
-fidelity. The first three know nothing of the neighbours and reconstruct at mid-cell. `modulo` sends the low k bits of a
+rmse by its step. Parameters are fitted on `fit`, the step alone is solved on `test`: what is compared is the rate at
+equal fidelity. The first three know nothing of the neighbours and reconstruct at mid-cell. `modulo` sends the low k bits of a
 uniform quantizer and decodes with our best estimate (own past and neighbours): the simple rival of `nested`, whose own
 rates and distortions are joined by a straight line in log rmse, as k is whole.
 """
@@ -19,7 +19,8 @@ from training import baseline_kernels as kernels
 
 NAMES = ("hold", "dpcm_rice", "dpcm_range", "modulo")
 TOLERANCE = 0.01  # of the rmse: what counts as equal
-MAX_TRIALS = 24
+CLOSE = 0.5 * TOLERANCE  # where the search stops
+MAX_TRIALS = 16
 THRESHOLD_RATIOS = (0.5, 1.0, 2.0)  # deadband in steps
 DPCM_ORDER = 2
 REFITS = 2  # prediction coefficients are refitted on the loop's own reconstructions
@@ -82,17 +83,24 @@ def solve_step(trial: Trial, target_rmse: float, first_step: float | None = None
             low = point
         else:
             high = point
-        if abs(point.rmse - target_rmse) <= 0.25 * TOLERANCE * target_rmse or (point is high and step <= lowest):
+        if abs(point.rmse - target_rmse) <= CLOSE * target_rmse or (point is high and step <= lowest):
             return point
         if low is not None and high is not None:
-            if abs(high.step / low.step - 1) < 1e-4:
+            if abs(high.step / low.step - 1) < 2e-3:
                 break
-            step = float(np.sqrt(low.step * high.step))
+            step = _inside(low, high, target_rmse)
         else:
-            step = max(lowest, step * (1.5 if low is point else 1 / 1.5))
+            step = max(lowest, step * float(np.clip(target_rmse / max(point.rmse, 1e-9), 0.5, 2.0)) ** 1.1)
     if low is None or high is None:
         return low or high or trial(lowest)
     return between(low, high, target_rmse)
+
+
+def _inside(low: Rival, high: Rival, target_rmse: float) -> float:
+    """The next step to try: where the line in log rmse meets the target, kept away from the ends."""
+    weight = np.log(target_rmse / low.rmse) / np.log(high.rmse / low.rmse) if low.rmse > 0 else 0.5
+    weight = float(np.clip(weight, 0.1, 0.9))
+    return float(low.step ** (1 - weight) * high.step**weight)
 
 
 def between(low: Rival, high: Rival, target_rmse: float) -> Rival:

@@ -1,7 +1,8 @@
 """The rivals of `training.baselines` set up against one node: who needs a design of our own is given one here.
 
 `dpcm_range` is scheme `predictive` reconstructed at mid-cell, its order and tables fitted at each step tried. `modulo`
-is scheme `nested` without filter and check at k whole bits, its step tuned on the fitting data, decoded by `kalman`.
+is scheme `nested` without filter and check at k whole bits, its step tuned on the fitting data, decoded by `kalman` with
+the node's own state space.
 """
 
 from __future__ import annotations
@@ -15,16 +16,23 @@ import numpy as np
 from edge_wz.codec import metrics
 from edge_wz.codec.reconstruction import Decoder
 from edge_wz.codec.side_information import SideInformation
-from edge_wz.errors import DesignError
-from edge_wz.model import Model
-from training import baselines, design
+from edge_wz.formats import blob
+from edge_wz.model import Model, StateSpace
+from training import baselines
+from training import design_nested as nested
+from training import design_predictive as predictive
 from training.baselines import Rival, Signal
 from training.data import Recording, choose_scale
+from training.material import gather
 from training.transmission import transmit
 
 MAX_BITS = 12
-STEP_FACTORS = (0.7, 1.0, 1.5, 2.2, 3.3)  # of the designed step: real tails are heavier than a design believes
-TUNING_SAMPLES = 200_000
+GRID = 1.35  # of the steps that `modulo` tries
+MAX_WALK = 6
+RANGE_SIGMAS = 6.0  # modulo range at the first step tried, in changes of the source
+TUNING_SAMPLES = 100_000
+HELLO_EVERY = 128
+UNUSED = StateSpace(*(np.zeros((1, 1)) for _ in range(5)), mean=np.zeros(1))
 
 
 def finest_step(recording: Recording, name: str) -> float:
@@ -33,8 +41,9 @@ def finest_step(recording: Recording, name: str) -> float:
 
 
 def design_predictive(fit: Recording, name: str, step: float, packet_samples: int) -> Model:
-    """A reference node without side information, reconstructed at mid-cell."""
-    return design.design(fit, name, (), "predictive", step=step, decoder="midpoint", packet_samples=packet_samples)
+    """A reference node without side information, reconstructed at mid-cell: no state space needs to be identified."""
+    material = gather(fit, name, ())
+    return predictive.design_predictive(material, UNUSED, "step", (step,), "midpoint", packet_samples, HELLO_EVERY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,26 +89,44 @@ class Arena:
 
     def _modulo_points(self, target: float) -> list[Rival]:
         points: list[Rival] = []
+        step = RANGE_SIGMAS * self._spread() / 2
         for bits in range(1, MAX_BITS + 1):
-            points.append(self._modulo(bits))
-            if points[-1].rmse <= target or (len(points) > 2 and points[-1].rmse > 0.98 * points[-2].rmse):
+            step = self._best_step(bits, step)
+            points.append(self._run(self._plain(bits, step), self.recording, self.side, step))
+            if points[-1].rmse <= target or step <= 1.0:
                 break
+            step /= 2
         return points
 
-    def _modulo(self, bits: int) -> Rival:
-        """The best step for k bits, judged on the fitting data."""
-        plain = design.design(
-            self.fit, self.model.source, self.model.side, "nested", rate=bits, decoder="kalman",
-            packet_samples=self.packet_samples,
-        )
+    def _spread(self) -> float:
+        """Scale of the source's changes on the fitting data, LSB."""
+        changes = np.diff(self.fit.column(self.model.source))
+        return max(1.0, float(np.nanstd(changes)) / self.model.node.scale)
+
+    def _best_step(self, bits: int, start: float) -> float:
+        """The step of least rmse on the fitting data: a walk on a geometric grid."""
         tuning = self.fit.part(0, min(self.fit.samples, TUNING_SAMPLES))
         side = SideInformation.of(tuning.matrix(self.model.side))
 
-        def on_fit(factor: float) -> float:
-            return self._run(_with_step(plain, factor), tuning, side, factor).rmse
+        @cache
+        def cost(power: int) -> float:
+            step = max(1.0, start * GRID**power)
+            return self._run(self._plain(bits, step), tuning, side, step).rmse
 
-        best = min(STEP_FACTORS, key=on_fit)
-        return self._run(_with_step(plain, best), self.recording, self.side, best)
+        best = 0
+        for direction in (1, -1):
+            for _ in range(MAX_WALK):
+                if cost(best + direction) >= cost(best):
+                    break
+                best += direction
+        return max(1.0, start * GRID**best)
+
+    def _plain(self, bits: int, step: float) -> Model:
+        """The node's own state space behind a plain modulo quantizer."""
+        node = self.model.node
+        point = nested.nested_point(step, 1 << bits)
+        made = blob.make_nested(node.packet_samples, node.hello_every, 0, node.scale, node.offset, [point])
+        return dataclasses.replace(self.model, node=made, decoder="kalman", max_error=None, side_filter=None)
 
     def _run(self, model: Model, recording: Recording, side: SideInformation, step: float) -> Rival:
         values = recording.column(self.model.source)
@@ -110,21 +137,3 @@ class Arena:
         result, _ = decoder.reconstruct(decoder.initial_state(), sent.indices, heard)
         return Rival(sent.payload_bits, metrics.rmse(values, result.values) / self.model.node.scale, step)
 
-
-def _with_step(model: Model, factor: float) -> Model:
-    """The same plain modulo with its step scaled."""
-    if factor == 1.0:
-        return model
-    from edge_wz.formats import blob
-
-    node = model.node
-    points = []
-    for point in node.rate_points:
-        tap = int(np.rint(int(point.taps[0]) / factor))
-        if tap < 1:
-            raise DesignError("modulo: the step is wider than the node's arithmetic allows")
-        points.append((point.modulus, point.shift, point.rounding, [tap]))
-    remade = blob.make_nested(
-        node.packet_samples, node.hello_every, node.level_check_bits, node.scale, node.offset, points
-    )
-    return dataclasses.replace(model, node=remade)
