@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis without time limits, as a busy machine is no failure, and the same cases in each run."""
+"""What all tests share: hypothesis without time limits, as a busy machine is no failure, and alike in each run."""
 
 from hypothesis import settings
 
