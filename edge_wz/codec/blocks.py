@@ -9,7 +9,7 @@ import numpy as np
 from edge_wz.errors import InputError
 from edge_wz.kernels.nested_quantizer import NO_LEVEL
 
-__all__ = ["NO_LEVEL", "as_codes", "as_present"]
+__all__ = ["NO_LEVEL", "as_codes", "as_present", "payload_bytes"]
 
 
 def as_codes(values: Any) -> np.ndarray:
@@ -35,3 +35,9 @@ def as_present(present: Any, shape: tuple[int, ...]) -> np.ndarray:
     if mask.shape != shape:
         raise InputError(f"the presence mask has shape {mask.shape}, the samples {shape}")
     return mask
+
+
+def payload_bytes(out: np.ndarray, sizes: np.ndarray) -> list[bytes]:
+    """The first `sizes[p]` bytes of each row of uint8[B, max]; slices of one copy, as a copy per row costs more."""
+    data, width = out.tobytes(), out.shape[1]
+    return [data[at : at + size] for at, size in zip(range(0, len(data), width), sizes.tolist(), strict=True)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_wz.codec.blocks import NO_LEVEL
+from edge_wz.codec.blocks import NO_LEVEL, payload_bytes
 from edge_wz.kernels import nested_quantizer as kernel
 from edge_wz.model import NestedRatePoint, NodeModel
 
@@ -43,7 +43,7 @@ def encode(
     out = np.zeros((len(codes), max_payload_bytes(node, rate_point)), dtype=np.uint8)
     sizes = np.zeros(len(codes), dtype=np.int32)
     kernel.pack_packets(bins, turns, point.modulus, node.level_check_bits, out, sizes)
-    return [row[:size].tobytes() for row, size in zip(out, sizes, strict=True)], saturated
+    return payload_bytes(out, sizes), saturated
 
 
 def parse(

@@ -9,6 +9,7 @@ import weakref
 
 import numpy as np
 
+from edge_wz.codec.blocks import payload_bytes
 from edge_wz.kernels import predictor as kernel
 from edge_wz.model import NodeModel
 
@@ -39,7 +40,7 @@ def encode(
     sizes = np.zeros(len(codes), dtype=np.int32)
     recon = np.zeros(codes.shape, dtype=np.int16)
     kernel.encode_packets(codes, present, counts, flat_model(node, rate_point), out, sizes, recon)
-    return [row[:size].tobytes() for row, size in zip(out, sizes, strict=True)]
+    return payload_bytes(out, sizes)
 
 
 def parse(
