@@ -118,7 +118,7 @@ class Told:
         return np.array([rows[index][2] for index in sorted(rows)], dtype=np.uint8)
 
     def same(self, other: Told) -> bool:
-        return repr(self.values) == repr(other.values)
+        return repr(sorted(self.values.items())) == repr(sorted(other.values.items()))
 
 
 def balanced(pipeline: Pipeline) -> bool:

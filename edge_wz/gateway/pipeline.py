@@ -171,7 +171,8 @@ class Pipeline:
         """Parse and decode all that was accepted."""
         if not self._active:
             return
-        active, self._active = list(self._active.values()), {}
+        active = list(self._active.values())
+        self._active.clear()
         owned = [(session, run) for session in active for run in session.runs]
         for session in active:
             session.runs = []

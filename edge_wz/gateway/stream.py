@@ -315,9 +315,8 @@ class Stream:
             if step.segment.end <= limits[model_id]:
                 decoder = self.around.reconstructors[model_id]
                 side = self._look_up(decoder, step.segment.first_index, step.segment.count)
-                changed = not _same(side, step.side)
                 self.history[at] = replace(step, side=side, provisional=False)
-                first = at if changed and first < 0 else first
+                first = at if first < 0 else first
         if first >= 0:
             self._replay(first, now_us, events)
 
@@ -408,12 +407,6 @@ class Stream:
             arrival_us, order = self._reveal()
             return arrival_us + fleet.reorder_wait_us, order
         return head.arrival_us + fleet.side_wait_us, head.order
-
-
-def _same(side: SideInformation, other: SideInformation) -> bool:
-    return np.array_equal(side.values, other.values, equal_nan=True) and np.array_equal(
-        side.sigmas, other.sigmas, equal_nan=True
-    )
 
 
 def _cut_lost(gap: Segment, start: int, stop: int, come: Segment, full: int) -> Segment:
