@@ -2,6 +2,7 @@
 
 A packet stands alone: reconstructions and levels before its first slot count as not there. The model travels as one
 flat int32 array, built once by `flatten_predictive`, so that kernels take arrays and integers only.
+What runs once per sample is inlined by numba: a call counts references of its arrays, which costs as much as the work.
 """
 
 from typing import Any
@@ -64,7 +65,7 @@ def flatten_predictive(node_model: Any, rate_point: int) -> np.ndarray:
     return flat
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _predict(model, recon, n):
     """Prediction of slot n from recon[0..n-1]."""
     p = min(n, model[FLAT_ORDER])
@@ -75,14 +76,14 @@ def _predict(model, recon, n):
     return sat16(shift_round(acc, COEF_BITS))
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _rebuild(pred, level, step_q8):
     """Middle of the cell of `level` around `pred`."""
     offset = (abs(level) * step_q8 + 128) >> 8
     return sat16(pred - offset) if level < 0 else sat16(pred + offset)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _table(model, n, level1, level2):
     """Where the directory describes the table of slot n, after the levels `level1` (newest) and `level2`."""
     if n < model[FLAT_POSITION_TABLES]:
@@ -94,7 +95,7 @@ def _table(model, n, level1, level2):
     return model[FLAT_DIRECTORY] + 3 * (model[FLAT_POSITION_TABLES] + context)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _encode_level(model, entry, level, out, low, span, position):
     direct = model[entry]
     cdf = model[entry + 1]
@@ -111,7 +112,7 @@ def _encode_level(model, entry, level, out, low, span, position):
     return low, span, position
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _decode_level(model, entry, data, end, code, span, position):
     """Returns (level, code, range, position)."""
     direct = model[entry]
