@@ -56,7 +56,8 @@ def side_filter(x: np.ndarray, y: np.ndarray, taps: int, output_taps: list[float
     rows = [x[taps - 1 :] / LSB]
     rows += [y[taps - 1 - lag : len(y) - lag, j] for j in range(y.shape[1]) for lag in range(taps)]
     stacked = np.array(rows)
-    return SideFilter(taps, stacked.mean(axis=1), np.cov(stacked), np.array(output_taps))
+    means = np.concatenate([stacked[:1].mean(axis=1), np.repeat(stacked[1::taps].mean(axis=1), taps)])
+    return SideFilter(taps, means, np.cov(stacked), np.array(output_taps))
 
 
 def encode(model: Model, x: np.ndarray, rate_point: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from edge_wz.model import NestedRatePoint, NodeModel
 
 
 def max_error(node: NodeModel, rate_point: int = 0) -> float:
-    """Largest error of the scheme's own rule: the closed loop of `predictive`, or the centre of the right cell of `nested`."""
+    """Largest error of the scheme's own rule: the closed loop of `predictive`, the centre of the right cell of `nested`."""
     if node.scheme == "predictive":
         return predictive_error_lsb(node, rate_point) * node.scale
     return 0.5 * (widest_cell_lsb(node, rate_point) - 1) * node.scale
@@ -41,7 +41,7 @@ def wrong_cell_probability(sigma: float, step: float, modulus: int) -> float:
     """Chance that the nearest candidate is the wrong one, if the prediction error is N(0, sigma^2).
 
     The level's centre is uniform within half a step of the source, so with e in +-step/2 this is the mean over e of
-    2 Q((modulus * step / 2 + e) / sigma). `sigma` and `step` in the same unit; the residual risk of any bound of `nested`.
+    2 Q((modulus * step / 2 + e) / sigma). `sigma` and `step` in one unit; the residual risk of any bound of `nested`.
     """
     if sigma <= 0.0:
         return 0.0

@@ -1,7 +1,7 @@
 """The three decoders of `nested`, prepared for one model: tables built once, then arrays in and arrays out per chunk.
 
-`nearest` decides by side information, `posterior` weighs by it, `kalman` weighs by it and by the node's own past. All read the same bits.
-Each has `initial_state()` and `run(state, indices, side)`, which leaves `state` alone. Everything is in LSB here.
+`nearest` decides by side information, `posterior` weighs by it, `kalman` weighs by it and by the node's own past. All read
+the same bits. Each has `initial_state()` and `run(state, indices, side)`, which leaves `state` alone. All is in LSB here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def cell_table(model: Model, decoder: str) -> np.ndarray:
 def _level_zero(point: NestedRatePoint, unit: float) -> float:
     """What level 0 stands for: the mean of the integers it holds, averaged over levels.
 
-    Filtered sources are multiples of the greatest common divisor of the taps; with steps of many LSB the second term is small.
+    Filtered sources are multiples of the taps' greatest common divisor; with steps of many LSB the second term is small.
     """
     grain = math.gcd(*(int(tap) for tap in point.taps), 1 << point.shift)
     middle = 0.5 * (1 << point.shift) - point.rounding
@@ -90,7 +90,7 @@ class Posterior:
         predicted, variances, past = self._windows.predict(state, side.values, side.sigmas)
         out = Decoded.empty(indices.values.size)
         predicted += self._mean
-        variances = np.ascontiguousarray(np.broadcast_to(variances, predicted.shape))
+        variances = np.array(np.broadcast_to(variances, predicted.shape))
         posterior.posterior(
             indices.values, indices.rate_points, self._points, predicted, variances, self._max_error,
             out.values, out.sigmas, out.flags, out.levels,
@@ -106,7 +106,7 @@ class Nearest:
         self._windows = Windows(moments, (len(moments.mean) - 1) // moments.taps)
         self._mean_u = float(moments.mean[0])
         self._mean_x = _source_mean(model, self._mean_u)
-        self._taps = np.ascontiguousarray(moments.output_taps, dtype=np.float64)
+        self._taps = np.array(moments.output_taps, dtype=np.float64)
         self._points = nearest_table(model)
         self._cell_variances = np.array([self._cell_variance(row) for row in self._points])
         self._max_error = max_error_lsb(model)

@@ -1,7 +1,7 @@
 """The two decoders of `predictive`, prepared for one model; the interface is that of `nested_decoders`.
 
-The parser has already told the cell of every sample, so neither can pick a wrong one: `midpoint` gives the closed loop's own
-reconstruction, `kalman` the posterior mean inside the cell.
+The parser has already told the cell of every sample, so neither can pick a wrong one: `midpoint` gives the closed loop's
+own reconstruction, `kalman` the posterior mean inside the cell.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From indices and side information to samples, each with its own sigma and flags. Parsing is over when this begins.
 
-A `Decoder` is a model and the name of a decoder. It holds no stream: state goes in and comes out as one flat float64 array,
-so streams can be cut between any two packets, saved, and continued, bit for bit.
+A `Decoder` is a model and the name of a decoder. It holds no stream: state goes in and comes out as one flat float64
+array, so streams can be cut between any two packets, saved, and continued, bit for bit.
 """
 
 from __future__ import annotations
@@ -37,14 +37,25 @@ DECODERS: dict[str, dict[str, Callable[[Model], Any]]] = {
 class Reconstruction:
     """One row per sample. Flags: RESOLVED from received bits, CONCEALED without any, SUSPECT if its level may be wrong.
 
-    SUSPECT is set where the best candidate has less than `cells.SURE` of the posterior weight (posterior, kalman), and on all
-    resolved samples of a packet whose level check differs. ABSENT is for the caller to set.
+    SUSPECT is set where the best candidate has less than `cells.SURE` of the posterior weight (posterior, kalman), and on
+    all resolved samples of a packet whose level check differs. ABSENT is for the caller to set.
     """
 
     values: np.ndarray  # float64[T], sensor units
     sigmas: np.ndarray  # float64[T], sensor units
     flags: np.ndarray  # uint8[T]
     levels: np.ndarray  # int32[T], resolved; NO_LEVEL where none
+
+
+def _plain(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """A writable C array: kernels are compiled anew for other layouts, and then may round differently."""
+    return array if array.flags.carray and array.dtype == dtype else np.array(array, dtype=dtype, order="C")
+
+
+def _plain_indices(indices: StreamIndices) -> StreamIndices:
+    streams = (indices.values, indices.rate_points, indices.preds, indices.recon)
+    values, rate_points, preds, recon = (_plain(stream, np.int32) for stream in streams)
+    return StreamIndices(values, rate_points, indices.packet_starts, indices.checks, preds, recon)
 
 
 class Decoder:
@@ -69,7 +80,9 @@ class Decoder:
         expected = (indices.values.size, self.neighbours)
         if side.values.shape != expected and self.neighbours:
             raise InputError(f"side information of shape {side.values.shape}, {expected} expected")
-        out, after = self._engine.run(state, indices, side)
+        indices = _plain_indices(indices)
+        side = SideInformation(_plain(side.values, np.float64), _plain(side.sigmas, np.float64))
+        out, after = self._engine.run(_plain(state, np.float64), indices, side)
         if self.model.node.level_check_bits:
             self._mark_failed_checks(indices, out.levels, out.flags)
         scale, offset = self.model.node.scale, self.model.node.offset

@@ -18,7 +18,7 @@ def require_state_space(model: Model) -> StateSpace:
 
 
 def stationary_covariance(A: np.ndarray, Q: np.ndarray) -> np.ndarray:
-    """P = A P A' + Q by doubling: the covariance after 1, 2, 4, ... samples; stops where a unit root would take it away."""
+    """P = A P A' + Q by doubling: the covariance after 1, 2, 4, ... samples; stops before a unit root runs away."""
     covariance, power = np.array(Q, dtype=np.float64), np.array(A, dtype=np.float64)
     limit = GROWTH_LIMIT * max(float(np.trace(covariance)), 1e-300)
     for _ in range(DOUBLINGS):
@@ -36,7 +36,7 @@ class Predictor:
     def __init__(self, space: StateSpace) -> None:
         self.F = np.ascontiguousarray(np.vstack([space.A, space.C]), dtype=np.float64)
         self.G = np.ascontiguousarray(np.block([[space.Q, space.S], [space.S.T, space.R]]), dtype=np.float64)
-        self.mean = np.ascontiguousarray(space.mean, dtype=np.float64)
+        self.mean = np.array(space.mean, dtype=np.float64)
         self.neighbours = len(space.mean) - 1
         self.sizes = len(space.A), self.neighbours
         start = stationary_covariance(space.A, space.Q)

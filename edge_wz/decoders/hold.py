@@ -1,7 +1,7 @@
 """`midpoint`: the reconstructions that the closed loop of `predictive` already holds, and holding through what is lost.
 
-Unlike `decoders.kalman` it refines nothing. A lost sample repeats the last one; its variance grows with every repetition by the
-mean squared difference of neighbouring samples seen so far, as if the source were a random walk.
+Unlike `decoders.kalman` it refines nothing. A lost sample repeats the last one; its variance grows with every repetition
+by the mean squared difference of neighbouring samples seen so far, as if the source were a random walk.
 
 State, flat: last value, its variance, mean squared difference, 1 once anything was seen.
 """
@@ -37,7 +37,7 @@ def predictive_cells(levels, preds, rate_points, steps_q8, roundings_q8, lows, h
 
 @njit(cache=True)
 def midpoint(state, recon, lows, highs, values, sigmas, flags):
-    """Fill `values`, `sigmas` (LSB), `flags`, changing `state`; the variance within a cell is that of a uniform source."""
+    """Fill `values`, `sigmas` (LSB), `flags`, changing `state`; within a cell the source counts as uniform."""
     for n in range(recon.size):
         if lows[n] <= highs[n]:
             value, width = float(recon[n]), highs[n] - lows[n]

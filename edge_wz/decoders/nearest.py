@@ -1,8 +1,9 @@
 """`nearest`: the paper's rule. Of the levels of a bin, take the one nearest to the prediction from side information.
 
-Unlike `decoders.posterior` it decides, and its cost is a handful of multiplications per sample; it is also the decoder for nodes with an
-encoder filter, whose levels are those of the filtered source u. The resolved u then pass the output filter c.
-Reference: Domanovitz, Severo, Khisti, Yu, Data-driven optimization for zero-delay lossy source coding with side information, eq. (3).
+Unlike `decoders.posterior` it decides, and its cost is a handful of multiplications per sample; it is also the decoder for
+nodes with an encoder filter, whose levels are those of the filtered source u. The resolved u then pass the output filter c.
+Reference: Domanovitz, Severo, Khisti, Yu, Data-driven optimization for zero-delay lossy source coding with side
+information, eq. (3).
 
 Filters run over arrays of deviations from the mean, with lags-1 earlier entries in front, newest last.
 """
@@ -79,7 +80,7 @@ def resolve(bins, rate_points, points, mean, predicted, levels, u, flags):
 
 @njit(cache=True)
 def u_variances(flags, rate_points, cell_variances, variances, out):
-    """Variance of each resolved or predicted u; `cell_variances`: (points,) includes the chance of a wrong candidate."""
+    """Variance of each u, resolved or predicted; `cell_variances` (points,) count the chance of a wrong candidate."""
     for n in range(flags.size):
         out[n] = cell_variances[rate_points[n]]
     for n in range(flags.size):

@@ -1,7 +1,8 @@
 """`posterior`: the mean of the source given its bin and this moment's side information.
 
-Unlike `decoders.kalman` it keeps no belief of its own from sample to sample: what it knows beforehand is the linear prediction from the
-window of side information (`decoders.side_window`). Unlike `decoders.nearest` it weighs all candidates instead of taking one.
+Unlike `decoders.kalman` it keeps no belief of its own from sample to sample: what it knows beforehand is the linear
+prediction from the window of side information (`decoders.side_window`). Unlike `decoders.nearest` it weighs all candidates
+instead of taking one.
 """
 
 import math

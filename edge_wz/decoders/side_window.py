@@ -31,7 +31,7 @@ def load_window(past, side, side_sigmas, mean, limit, window):
 
 @njit(cache=True)
 def predict_all(window, weights, predicted):
-    """Deviation of the source from its mean, `weights`: (m, taps); NaN where the window has a gap. Returns whether any has."""
+    """Deviation of the source from its mean; NaN where the window has a gap. Returns whether any has."""
     neighbours, taps = weights.shape
     gaps = 0
     for first in range(0, predicted.size, BLOCK):
@@ -49,7 +49,7 @@ def predict_all(window, weights, predicted):
 
 @njit(cache=True)
 def availability(window, taps, rows, available):
-    """Which entries of the windows of samples `rows` are used: uint8 (rows, m*taps), the newest run of each neighbour."""
+    """Which entries of the windows of `rows` are used: uint8 (rows, m*taps), the newest run of each neighbour."""
     for r in range(rows.size):
         for j in range(window.shape[0]):
             in_run, over = False, False
@@ -78,10 +78,10 @@ class Windows:
 
     def __init__(self, moments: SideFilter, neighbours: int) -> None:
         self.neighbours, self.taps = neighbours, moments.taps if neighbours else 1
-        self.mean = np.ascontiguousarray(moments.mean[1 :: moments.taps][:neighbours], dtype=np.float64)
+        self.mean = np.array(moments.mean[1 :: moments.taps][:neighbours], dtype=np.float64)
         self._cov = np.asarray(moments.cov, dtype=np.float64)
         spread = np.sqrt(np.diag(self._cov)[1 :: moments.taps][:neighbours])
-        self._limit = np.ascontiguousarray(0.5 * spread)
+        self._limit = np.array(0.5 * spread)
         self._filters: dict[bytes, tuple[np.ndarray, float]] = {}
         weights, self.variance = self._filter(np.ones(neighbours * self.taps, dtype=np.uint8).tobytes())
         self._constant = np.array([self.variance])
