@@ -1,7 +1,7 @@
 """`kill -9` of the daemon at random moments: every sample whose bytes reached the spool is there exactly once.
 
-A fleet on one shared TCP link; what the daemon stored over all its lives is compared, row by row, with an unkilled replay
-of its spool, and so are the JSON lines, byte by byte.
+A fleet on one shared TCP link; what the daemon stored over all its lives is compared, row by row, with an unkilled
+replay of its spool, and so are the JSON lines, byte by byte.
 
     python benchmarks/kill_daemon.py [--nodes 200] [--samples 3600] [--kills 20] [--seed 1]
 """

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge_wz.errors import FormatError, StorageError
+from edge_wz.formats.capture import pack_data, pack_header, pack_link
+from edge_wz.gateway import config, consumer
+from edge_wz.gateway.replay import Replay
 from tests.daemon_driver import Daemon, chunks, count_in, frames, run, samples_in, wait_for_samples, write_fleet
 
 LISTEN = 'url = "tcp-listen://127.0.0.1:0"\nshared = true'
@@ -23,14 +29,16 @@ def send(port: int, data: bytes) -> None:
 def replayed(fleet: Path, name: str = "replayed") -> Path:
     """The spool, decoded again without interruption."""
     store = fleet.parent / f"{name}.sqlite"
-    done = run("serve", "--fleet", str(fleet), "--replay", str(fleet.parent / "spool"), "--store", str(store),
-               "--jsonl", str(store.with_suffix(".jsonl")))
-    assert done.returncode == 0, done.stderr
+    sink = config.SinkSpec("jsonl", store.with_suffix(".jsonl"))
+    replay = Replay(replace(config.load(fleet), store=store, sinks=(sink,)), fleet.parent / "spool")
+    for _ in replay.run():
+        pass
+    replay.close()
     return store
 
 
 def test_tcp_to_store_and_back_from_the_spool(tmp_path: Path) -> None:
-    fleet = write_fleet(tmp_path, LISTEN, more="")
+    fleet = write_fleet(tmp_path, LISTEN)
     data = b"".join(frames(3, 400))
     with Daemon(fleet, "--finish", "--status-every", "0.2", "--jsonl", str(tmp_path / "live.jsonl")) as daemon:
         send(daemon.port(), data)
@@ -56,13 +64,13 @@ def test_clients_have_their_own_frames_and_come_back(tmp_path: Path) -> None:
             for sock, stream in zip(socks, streams, strict=True):
                 sock.sendall(stream[start:start + 7])
         send(port, b"one too many")
+        daemon.wait_for("refused: 3 clients are connected")
         socks[0].sendall(b"half a frame")
         socks[0].close()
         daemon.wait_for("closed by the other side")
         send(port, b"".join(frames(1, 160, node_ids=[1], boot_epoch=1)))
         wait_for_samples(tmp_path / "store.sqlite", 3 * 320 + 160)
         assert daemon.stop() == 0, daemon.log
-        assert "refused: 3 clients are connected" in daemon.log
     assert samples_in(replayed(fleet)) == samples_in(tmp_path / "store.sqlite")
     assert count_in(tmp_path / "store.sqlite") == 3 * 320 + 160
 
@@ -128,32 +136,48 @@ def test_a_full_disk_ends_the_daemon_and_loses_nothing(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     with Daemon(fleet, preexec_fn=small_files) as daemon:
-        try:
+        with contextlib.suppress(ConnectionError):  # it ended before it read all
             send(daemon.port(), data)
-        except ConnectionError:
-            pass  # it ended before it read all
         assert daemon.ended() == 7, daemon.log
         last = daemon.log.strip().splitlines()[-1]
-        assert last.startswith("edge-wz: ") and "disk full" in last and "Traceback" not in daemon.log
+        assert last.startswith(f"edge-wz: {tmp_path}") and ("disk full" in last or "disk I/O error" in last)
+        assert "Traceback" not in daemon.log
     with Daemon(fleet, "--finish") as daemon:
         daemon.port()
         assert daemon.stop() == 0, daemon.log
     assert samples_in(replayed(fleet)) == samples_in(tmp_path / "store.sqlite")
 
 
-def test_an_interrupted_replay_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_replay_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = write_fleet(tmp_path, LISTEN)
     with Daemon(fleet, "--capture-only") as daemon:
         send(daemon.port(), b"".join(frames(3, 320)))
         daemon.wait_for("closed by the other side")
         daemon.stop()
-    store = replayed(fleet)
-    first = samples_in(store)
-    assert len(first) == 960 and samples_in(replayed(fleet)) == first
-    done = run("serve", "--fleet", str(fleet), "--replay", str(tmp_path), "--store", str(store))
-    assert done.returncode == 5 and "no capture segments" in done.stderr
-    done = run("serve", "--fleet", str(fleet), "--replay", str(tmp_path / "spool" / "00000001.wzcp"), "--store", str(store))
-    assert done.returncode == 7 and "choose another with --store" in done.stderr
+    first = samples_in(replayed(fleet))
+    monkeypatch.setattr(consumer, "SLICE_SAMPLES", 100)
+    capture = tmp_path / "spool"
+    cut = replace(config.load(fleet), store=tmp_path / "cut.sqlite")
+    for steps in (1, 2, 1, 100):
+        replay = Replay(cut, capture)
+        for _, _ in zip(range(steps), replay.run(), strict=False):
+            pass
+        replay._consumer.abandon()
+    assert samples_in(cut.store) == first and len(first) == 960
+    with pytest.raises(FormatError, match="no capture segments"):
+        Replay(cut, tmp_path)
+    with pytest.raises(StorageError, match="choose another with --store"):
+        Replay(cut, capture / "00000001.wzcp")
+
+
+def test_replay_by_command(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path, LISTEN.replace("tcp-listen://127.0.0.1:0", "replay:run.wzcp"))
+    data = b"".join(frames(3, 320))
+    records = [pack_data(6, data[at:at + 50], 10 * at) for at in range(0, len(data), 50)]
+    (tmp_path / "run.wzcp").write_bytes(pack_header(0) + pack_link(6, "pty0", None, 0) + b"".join(records))
+    done = run("serve", "--fleet", str(fleet))
+    assert done.returncode == 0 and "n3" in done.stdout, done.stderr
+    assert count_in(tmp_path / "store.sqlite") == 960
 
 
 def test_an_address_in_use(tmp_path: Path) -> None:

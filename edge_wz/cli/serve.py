@@ -22,7 +22,7 @@ ANY = click.Path(exists=True, path_type=Path)
 @click.command()
 @click.option("--fleet", "fleet_path", type=FILE, required=True, help="The fleet file (see docs/fleet.example.toml).")
 @click.option("--replay", type=ANY, help="Decode this capture (file or folder) instead of the live links, then end.")
-@click.option("--store", type=FILE, help="Decode into this SQLite file; the fleet file's store and sinks are left alone.")
+@click.option("--store", type=FILE, help="Decode into this SQLite file, not into the fleet file's store and sinks.")
 @click.option("--jsonl", type=FILE, help="Also write JSON lines to this file.")
 @click.option("--capture-only", is_flag=True, help="Fill the spool, decode nothing.")
 @click.option("--finish", is_flag=True, help="At a stop, decode or conceal what still waits for packets or neighbours.")
@@ -30,8 +30,8 @@ ANY = click.Path(exists=True, path_type=Path)
 @click.option("--status-every", type=click.FloatRange(min=0), default=0, metavar="S", help="Log the status every S s.")
 @click.option("--log-json", is_flag=True, help="JSON log lines also on a terminal.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every frame and packet that was refused.")
-def serve(fleet_path: Path, replay: Path | None, store: Path | None, jsonl: Path | None, capture_only: bool, finish: bool,
-          wait_links: bool, status_every: float, log_json: bool, verbose: bool) -> None:
+def serve(fleet_path: Path, replay: Path | None, store: Path | None, jsonl: Path | None, capture_only: bool,
+          finish: bool, wait_links: bool, status_every: float, log_json: bool, verbose: bool) -> None:
     """Run the decoder daemon of a fleet until SIGTERM or Ctrl-C."""
     from dataclasses import replace
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable
 
@@ -99,9 +100,10 @@ class TcpClient:
             try:
                 sock = await _connected(*self._address)
             except OSError as error:
-                if str(error) != told:
-                    told = str(error)
-                    _LOGGER.warning("%s: %s:%d: %s; trying again", self._name, *self._address, error.strerror or error)
+                reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+                if reason != told:
+                    told = reason
+                    _LOGGER.warning("%s: %s:%d: %s; trying again", self._name, *self._address, reason)
                 await asyncio.sleep(delay_s)
                 continue
             self._lost.clear()
