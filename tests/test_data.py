@@ -37,7 +37,9 @@ def test_gzip_and_no_clock(tmp_path):
 
 
 def test_iso_times_give_the_period(tmp_path):
-    path = write(tmp_path / "a.csv", "timestamp,x\n2026-01-01T00:00:00Z,1\n2026-01-01T00:01:00Z,2\n2026-01-01T00:02:00Z,4\n")
+    path = write(
+        tmp_path / "a.csv", "timestamp,x\n2026-01-01T00:00:00Z,1\n2026-01-01T00:01:00Z,2\n2026-01-01T00:02:00Z,4\n"
+    )
     assert load_recording(path).period_s == 60
 
 
@@ -101,7 +103,12 @@ def test_a_source_must_vary():
 
 @pytest.mark.parametrize(
     ("values", "scale", "offset"),
-    [([18.61, 18.6, np.nan, 19.04], 0.01, 0.0), ([0, 5, 995], 1.0, 0.0), ([0.5, -2.5], 0.5, 0.0), ([40000, 40001], 1.0, 40000.0)],
+    [
+        ([18.61, 18.6, np.nan, 19.04], 0.01, 0.0),
+        ([0, 5, 995], 1.0, 0.0),
+        ([0.5, -2.5], 0.5, 0.0),
+        ([40000, 40001], 1.0, 40000.0),
+    ],
 )
 def test_the_quantum_of_a_recording_is_found(values, scale, offset):
     assert choose_scale(np.array(values)) == (pytest.approx(scale), pytest.approx(offset, abs=1.0))

@@ -1,7 +1,9 @@
 """Integer CDF tables (SPEC 4.3) fitted to the levels that a closed loop really produced.
 
-Counts alone would forget what a short recording did not show; a parametric density alone would miss what it did. So the counts are
-added to a few pseudo-counts of a discretised two-scale Laplacian of the same spread, whose wide half keeps the escape classes cheap enough.
+Counts alone would forget what a short recording did not show; a parametric density alone would miss what it did. So
+the counts are
+added to a few pseudo-counts of a discretised two-scale Laplacian of the same spread, whose wide half keeps the escape
+classes cheap enough.
 """
 
 from __future__ import annotations
@@ -85,7 +87,8 @@ def _prior(levels: np.ndarray, direct: int, classes: int) -> np.ndarray:
 
 
 def integer_cdf(weights: np.ndarray, cdf_bits: int) -> np.ndarray:
-    """Sizes in proportion to `weights`, each at least 1, that sum to 2^cdf_bits; largest remainders get what is left."""
+    """Sizes in proportion to `weights`, each at least 1, that sum to 2^cdf_bits; largest remainders get what is
+    left."""
     total = 1 << cdf_bits
     ideal = weights / weights.sum() * (total - len(weights))
     sizes = np.floor(ideal).astype(np.int64)

@@ -1,6 +1,7 @@
 """Recordings: CSV files of sensors on one clock, read into float64 columns with NaN where a sample is missing.
 
-Two layouts: *wide*, one row per instant and one column per sensor, and *long*, one row per reading with a column that names the sensor.
+Two layouts: *wide*, one row per instant and one column per sensor, and *long*, one row per reading with a column that
+names the sensor.
 A cell that is no number is an error with its file, line and column, never a NaN: only an empty cell means "missing". The usual
 readers (pandas, genfromtxt) guess there. Parsing is by column; rows are looked at one by one only to word an error.
 """
@@ -22,8 +23,22 @@ from edge_wz.model import frozen
 
 # Names of a first column that is a clock and not a sensor, with the seconds of one unit (None: unknown).
 CLOCK_NAMES: dict[str, float | None] = {
-    "time": 1.0, "timestamp": 1.0, "time_s": 1.0, "t_s": 1.0, "seconds": 1.0, "time_ms": 1e-3, "ts_ms": 1e-3, "hour": 3600.0,
-    "t": None, "k": None, "n": None, "seq": None, "index": None, "sample": None, "date": 1.0, "datetime": 1.0,
+    "time": 1.0,
+    "timestamp": 1.0,
+    "time_s": 1.0,
+    "t_s": 1.0,
+    "seconds": 1.0,
+    "time_ms": 1e-3,
+    "ts_ms": 1e-3,
+    "hour": 3600.0,
+    "t": None,
+    "k": None,
+    "n": None,
+    "seq": None,
+    "index": None,
+    "sample": None,
+    "date": 1.0,
+    "datetime": 1.0,
 }
 MAX_CLOCK_GROWTH = 20  # a clock with more holes than this per row is taken for a broken one
 HEADROOM = 1.25
@@ -33,7 +48,8 @@ QUANTA = tuple(factor * 10.0**-power for power in range(7) for factor in (1.0, 0
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Sensor columns on a common clock. `columns[name]`: float64[T], NaN = missing; `index`: float64[T] clock values."""
+    """Sensor columns on a common clock. `columns[name]`: float64[T], NaN = missing; `index`: float64[T] clock
+    values."""
 
     columns: Mapping[str, np.ndarray]
     period_s: float | None
@@ -112,7 +128,9 @@ def load_recording(
     return recording.thin(thin) if thin != 1 else recording
 
 
-def from_columns(columns: Mapping[str, np.ndarray], period_s: float | None = None, path: str = "recording") -> Recording:
+def from_columns(
+    columns: Mapping[str, np.ndarray], period_s: float | None = None, path: str = "recording"
+) -> Recording:
     """A recording from arrays, for simulated fields and tests."""
     arrays = {name: frozen(values, np.float64) for name, values in columns.items()}
     lengths = {len(values) for values in arrays.values()}
@@ -147,7 +165,9 @@ class _Table:
             raise RecordingError(f"{path}: the file has a header and no rows")
         if set(map(len, body)) != {len(header)}:
             _raise_ragged(path, text, len(header))
-        cells = {name: np.array(column, dtype=np.str_) for name, column in zip(header, zip(*body, strict=True), strict=True)}
+        cells = {
+            name: np.array(column, dtype=np.str_) for name, column in zip(header, zip(*body, strict=True), strict=True)
+        }
         return _Table(path, text, header, cells)
 
     def need(self, name: str) -> np.ndarray:
@@ -172,7 +192,9 @@ class _Table:
             values, empty = self._numbers_by_cell(name)
         bad = np.flatnonzero(~np.isfinite(values) & ~empty)
         if len(bad):
-            raise RecordingError(f"{self.where(bad[0], name)}: '{cells[bad[0]]}' is not a finite number; leave missing cells empty")
+            raise RecordingError(
+                f"{self.where(bad[0], name)}: '{cells[bad[0]]}' is not a finite number; leave missing cells empty"
+            )
         return values
 
     def _numbers_by_cell(self, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -289,7 +311,8 @@ def _wide(table: _Table, columns: Sequence[str] | None, index_column: str | None
 
 
 def _slots(index: np.ndarray, path: str) -> tuple[np.ndarray, float]:
-    """The slot of each row on a regular clock, and the clock units per slot: rows that are missing leave their slots empty."""
+    """The slot of each row on a regular clock, and the clock units per slot: rows that are missing leave their slots
+    empty."""
     if len(index) == 1:
         return np.zeros(1, dtype=np.int64), 1.0
     unit = float(np.median(np.diff(index)))
@@ -351,7 +374,8 @@ def _natural(names: set[str]) -> list[str]:
 
 
 def choose_scale(values: np.ndarray) -> tuple[float, float]:
-    """(scale, offset) of int16 codes: the recording's own quantum if that fits with 25 % headroom, else a power of two."""
+    """(scale, offset) of int16 codes: the recording's own quantum if that fits with 25 % headroom, else a power of
+    two."""
     present = values[~np.isnan(values)]
     if not len(present):
         raise RecordingError("a column without samples has no scale")

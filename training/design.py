@@ -1,6 +1,7 @@
 """Design a model bundle from a recording by estimated moments and searches over a few numbers; no gradients, no torch.
 
-    codes and scale -> state space and side filter -> step and modulus (nested) or predictor and tables (predictive) -> Model
+    codes and scale -> state space and side filter -> step and modulus (nested) or predictor and tables (predictive)
+    -> Model
 
 `from_state_space` is the same for statistics that are known. Every choice is made on the recording given: hand over the
 training part only. Each model says in `provenance` what it was made from and in `measured` what it did there.
@@ -21,7 +22,7 @@ from training import design_nested as nested
 from training import design_predictive as predictive
 from training.data import Recording
 from training.material import Material, from_arrays, gather, measure
-from training.state_space import identify, scaled, simulate, source_in_codes
+from training.state_space import identify, simulate, source_in_codes
 
 WRONG_CELL_TARGET = 1e-4
 SIDE_TAPS = 5
@@ -31,7 +32,8 @@ SIMULATION_SEED = 20211
 
 @dataclass(frozen=True)
 class Targets:
-    """What the user asked for: exactly one of the three, one entry per rate point. Sensor units; rate in bits per sample."""
+    """What the user asked for: exactly one of the three, one entry per rate point. Sensor units; rate in bits per
+    sample."""
 
     kind: str
     values: tuple[float, ...]
@@ -67,7 +69,8 @@ def design(
     unit: str = "",
     name: str = "",
 ) -> Model:
-    """A model of `source` with the neighbours `side`. Raises RecordingError, DesignError or InputError, one line each."""
+    """A model of `source` with the neighbours `side`. Raises RecordingError, DesignError or InputError, one line
+    each."""
     targets = Targets.of(rate=rate, max_error=max_error, step=step)
     _check_decoder(scheme, decoder)
     material = gather(recording, source, side)
@@ -76,11 +79,21 @@ def design(
     options = (packet_samples, level_check_bits, hello_every, side_taps)
     model = _design(material, found.space, scheme, targets, decoder, options)
     provenance = {
-        "method": "analytic", "recording": recording.path, "samples": int(material.present.sum()), "asked": _asked(targets),
-        "state_order": found.order, "lags": found.lags, **model.provenance,
+        "method": "analytic",
+        "recording": recording.path,
+        "samples": int(material.present.sum()),
+        "asked": _asked(targets),
+        "state_order": found.order,
+        "lags": found.lags,
+        **model.provenance,
     }
     return replace(
-        model, source=source, side=tuple(side), unit=unit, name=name or source, provenance=provenance,
+        model,
+        source=source,
+        side=tuple(side),
+        unit=unit,
+        name=name or source,
+        provenance=provenance,
         period_s=recording.period_s or 1.0,
     )
 
@@ -105,16 +118,21 @@ def from_state_space(
     unit: str = "",
     name: str = "",
 ) -> Model:
-    """A model for known statistics, all in sensor units. The search runs on a simulated stream; `grid`: scale and offset of codes."""
+    """A model for known statistics, all in sensor units. The search runs on a simulated stream; `grid`: scale and
+    offset of codes."""
     targets = Targets.of(rate=rate, max_error=max_error, step=step)
     _check_decoder(scheme, decoder)
     stream = simulate(space, samples, SIMULATION_SEED)
     material = from_arrays(stream[:, 0], stream[:, 1:], grid)
     coded = source_in_codes(space, material.scale, material.offset)
-    model = _design(material, coded, scheme, targets, decoder, (packet_samples, level_check_bits, hello_every, side_taps))
+    model = _design(
+        material, coded, scheme, targets, decoder, (packet_samples, level_check_bits, hello_every, side_taps)
+    )
     names = tuple(side) if side is not None else tuple(f"y{k}" for k in range(len(space.mean) - 1))
     provenance = {"method": "known statistics", "simulated": samples, "asked": _asked(targets), **model.provenance}
-    return replace(model, source=source, side=names, unit=unit, name=name or source, period_s=period_s, provenance=provenance)
+    return replace(
+        model, source=source, side=names, unit=unit, name=name or source, period_s=period_s, provenance=provenance
+    )
 
 
 def _check_decoder(scheme: str, decoder: str | None) -> None:
@@ -129,7 +147,8 @@ def _asked(targets: Targets) -> dict[str, Any]:
 
 
 def _coding_noise(targets: Targets, material: Material) -> float:
-    """LSB^2: roughly how well the decoder will know the source's own past, which is what an identification has to serve."""
+    """LSB^2: roughly how well the decoder will know the source's own past, which is what an identification has to
+    serve."""
     if targets.kind == "rate":
         differences = np.diff(material.in_codes)
         spread = float(np.nanvar(differences))
@@ -139,14 +158,21 @@ def _coding_noise(targets: Targets, material: Material) -> float:
 
 
 def _design(
-    material: Material, space: StateSpace, scheme: str, targets: Targets, decoder: str | None, options: tuple[int, int, int, int]
+    material: Material,
+    space: StateSpace,
+    scheme: str,
+    targets: Targets,
+    decoder: str | None,
+    options: tuple[int, int, int, int],
 ) -> Model:
     if scheme == "nested":
         return _design_nested(material, space, targets, decoder or "kalman", options)
     packet_samples, level_check_bits, hello_every, _ = options
     if level_check_bits:
         raise InputError("predictive has no level check: its levels are never in doubt")
-    return predictive.design_predictive(material, space, targets.kind, targets.values, decoder, packet_samples, hello_every)
+    return predictive.design_predictive(
+        material, space, targets.kind, targets.values, decoder, packet_samples, hello_every
+    )
 
 
 def _design_nested(
@@ -157,18 +183,21 @@ def _design_nested(
     parts = nested.NestedParts(space, side_filter, decoder, packet_samples, level_check_bits, hello_every)
     chances: list[float] = []
     if targets.kind == "rate":
-        points = [nested.tuned_point(parts, material, value) for value in targets.values]
+        moduli = [nested.check_rate(value) for value in targets.values]
+        parts = nested.trusted(parts, material, sorted(moduli)[len(moduli) // 2])
+        points = [nested.tuned_point(parts, material, modulus) for modulus in moduli]
     elif targets.kind == "step":
         points = []
-        for value in targets.values:
-            modulus, chance = nested.smallest_modulus(parts, material, value / material.scale, WRONG_CELL_TARGET)
-            points.append(nested.nested_point(max(value / material.scale, 1.0), modulus))
+        for value in sorted(targets.values):  # the finest first: its state space serves the others
+            width = max(value / material.scale, 1.0)
+            parts, modulus, chance = nested.covering(parts, material, width, WRONG_CELL_TARGET)
+            points.append(nested.nested_point(width, modulus))
             chances.append(chance)
     else:
-        width = widest_cell(targets.values[0], material)
-        parts = replace(parts, max_error=(width - 1) / 2 * material.scale)
-        modulus, chance = nested.smallest_modulus(parts, material, width, WRONG_CELL_TARGET)
-        points, chances = [nested.bounded_point(width, modulus)], [chance]
+        cell = widest_cell(targets.values[0], material)
+        parts = replace(parts, max_error=(cell - 1) / 2 * material.scale)
+        parts, modulus, chance = nested.covering(parts, material, cell, WRONG_CELL_TARGET)
+        points, chances = [nested.bounded_point(cell, modulus)], [chance]
     model = nested.with_output_filter(nested.build(parts, material, points), material)
     if parts.max_error is not None:
         nested.check_width(model, widest_cell(targets.values[0], material))
@@ -191,8 +220,12 @@ def _nested_figures(model: Model, material: Material, chances: list[float]) -> d
     for index, point in enumerate(model.node.rate_points):
         figures = measure(model, material, index)
         row: dict[str, Any] = {
-            "bits": float(np.log2(point.modulus)), "modulus": point.modulus, "step": point.step * material.scale,
-            "sqnr_db": round(figures.sqnr_db, 3), "rmse": float(np.sqrt(figures.mse)), "wrong_cells": figures.wrong_cells,
+            "bits": float(np.log2(point.modulus)),
+            "modulus": point.modulus,
+            "step": point.step * material.scale,
+            "sqnr_db": round(figures.sqnr_db, 3),
+            "rmse": float(np.sqrt(figures.mse)),
+            "wrong_cells": figures.wrong_cells,
         }
         if chances:
             row["wrong_cell_probability"] = max(chances[index], figures.wrong_cells)
@@ -200,4 +233,4 @@ def _nested_figures(model: Model, material: Material, chances: list[float]) -> d
     return {"training": rows}
 
 
-__all__ = ["Targets", "design", "from_state_space", "scaled"]
+__all__ = ["Targets", "design", "from_state_space"]

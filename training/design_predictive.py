@@ -1,13 +1,15 @@
 """Design of `predictive`: predictor rows, contexts and tables, chosen by what they cost on packets held out.
 
-Each candidate runs through the integer codec itself: rows are fitted on the source, then again on the reconstructions of the closed
-loop they caused; tables are fitted to the levels of that loop. Short recordings are packetised at four phases, because a table for the
-first slots sees only one sample per packet. Order, rows, position tables and contexts are picked one after another on the last quarter.
+Each candidate runs through the integer codec itself: rows are fitted on the source, then again on the reconstructions
+of the closed
+loop they caused; tables are fitted to the levels of that loop. Short recordings are packetised at four phases,
+because a table for the
+first slots sees only one sample per packet. Order, rows, position tables and contexts are picked one after another on
+the last quarter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +21,8 @@ from edge_wz.codec.reconstruction import Decoder
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.errors import DesignError, InputError
 from edge_wz.formats.blob import escape_classes, make_predictive
-from edge_wz.formats.layout import COEF_BITS, MAX_CONTEXTS, MAX_ORDER, MAX_POSITION_TABLES, MAX_STEP_Q8, MIN_STEP_Q8
-from edge_wz.model import Model, NodeModel, StateSpace, frozen
+from edge_wz.formats.layout import COEF_BITS, MAX_CONTEXTS, MAX_ORDER, MAX_STEP_Q8, MIN_STEP_Q8
+from edge_wz.model import Model, NodeModel, StateSpace
 from training.cdf_fit import Table, fit_table, integer_cdf
 from training.material import Material
 
@@ -85,9 +87,16 @@ class Shape:
 
 
 def design_predictive(
-    material: Material, space: StateSpace, kind: str, values: tuple[float, ...], decoder: str | None, packet_samples: int, hello_every: int
+    material: Material,
+    space: StateSpace,
+    kind: str,
+    values: tuple[float, ...],
+    decoder: str | None,
+    packet_samples: int,
+    hello_every: int,
 ) -> Model:
-    """A model for targets of `kind` rate, max_error or step, in the units of the user; `space` with the source in codes."""
+    """A model for targets of `kind` rate, max_error or step, in the units of the user; `space` with the source in
+    codes."""
     fitting, held, everything = _stretches(material, packet_samples)
     if kind == "rate":
         steps = tuple(_step_for_rate(fitting, held, value) for value in values)
@@ -110,7 +119,9 @@ def _stretches(material: Material, size: int) -> tuple[Packets, Packets, Packets
     held = Packets.cut(material.part(cut, len(material.codes)), size, 1)
     if len(fitting.codes) < MIN_PACKETS or not len(held.codes):
         needed = int((MIN_PACKETS / phases + 1) * size / (1 - HELD_OUT)) + size
-        raise DesignError(f"{int(material.present.sum())} samples are too few for packets of {size}: at least {needed} are needed")
+        raise DesignError(
+            f"{int(material.present.sum())} samples are too few for packets of {size}: at least {needed} are needed"
+        )
     return fitting, held, Packets.cut(material, size, phases)
 
 
@@ -118,7 +129,9 @@ def _coding_step(kind: str, value: float, material: Material) -> tuple[int, int]
     if kind == "max_error":
         allowed = (value - material.rounding) / material.scale
         if allowed < 0:
-            raise InputError(f"max_error {value:g} is below half a code ({material.rounding:g}): the recording does not fit finer codes")
+            raise InputError(
+                f"max_error {value:g} is below half a code ({material.rounding:g}): the range does not fit finer codes"
+            )
         step_q8 = 256 * (2 * int(np.floor(allowed + 1e-6)) + 1)
     else:
         step_q8 = max(MIN_STEP_Q8, round(value / material.scale * 256))
@@ -152,21 +165,29 @@ def _held_bits(fitting: Packets, held: Packets, shape: Shape) -> float:
     for step in range(len(shape.steps)):
         tables = _fit_tables(fitting, shape, step)
         _, levels, _ = held.run(_plain_node(shape, held.codes.shape[1]), step)
-        total += sum(t.bits(group, CDF_BITS) for t, group in zip(tables, _groups(levels, held.present, shape), strict=True))
+        total += sum(
+            t.bits(group, CDF_BITS) for t, group in zip(tables, _groups(levels, held.present, shape), strict=True)
+        )
     return total
 
 
-def _contexts(packets: Packets, rows: Rows, position_tables: int, contexts: int, steps: tuple[tuple[int, int], ...]) -> Shape:
+def _contexts(
+    packets: Packets, rows: Rows, position_tables: int, contexts: int, steps: tuple[tuple[int, int], ...]
+) -> Shape:
     """Thresholds at the quantiles of the activity over all rate points."""
     shape = Shape(rows, (), position_tables, steps)
     activities = []
     for step in range(len(steps)):
         _, levels, _ = packets.run(_plain_node(shape, packets.codes.shape[1]), step)
-        activities.append(_activity(np.where(packets.present, levels, 0))[:, min(position_tables, levels.shape[1] - 1) :].ravel())
+        activities.append(
+            _activity(np.where(packets.present, levels, 0))[:, min(position_tables, levels.shape[1] - 1) :].ravel()
+        )
     pooled = np.concatenate(activities)
     wanted = np.quantile(pooled, np.arange(1, contexts) / contexts, method="higher") if contexts > 1 else np.zeros(0)
     thresholds = sorted({min(max(1, int(value)), 65535) for value in wanted})
-    if contexts > 1:  # where most levels are 0, quantiles coincide: the activities above them are told apart by doubling
+    if (
+        contexts > 1
+    ):  # where most levels are 0, quantiles coincide: the activities above them are told apart by doubling
         while len(thresholds) < contexts - 1 and thresholds[-1] < pooled.max():
             thresholds.append(min(max(thresholds[-1] + 1, int(thresholds[-1] * 1.6)), 65535))
     return replace(shape, thresholds=tuple(sorted(set(thresholds))[: MAX_CONTEXTS - 1]))
@@ -215,7 +236,8 @@ def _step_for_rate(fitting: Packets, held: Packets, rate: float) -> tuple[int, i
 
 
 def _fit_rows(packets: Packets, order: int, steps: tuple[tuple[int, int], ...], hold: bool = False) -> Rows:
-    """Row p predicts from p earlier slots. Fitted on the source, then on the reconstructions of the loop (its finest rate point)."""
+    """Row p predicts from p earlier slots. Fitted on the source, then on the reconstructions of the loop (its finest
+    rate point)."""
     source = np.where(packets.present, packets.codes.astype(np.float64), np.nan)
     mean = float(np.nanmean(source))
     if hold:
@@ -286,12 +308,23 @@ def _node(shape: Shape, tables: list[list[Table]], size: int, hello_every: int, 
         for (step_q8, rounding_q8), fitted in zip(shape.steps, tables, strict=True)
     ]
     return make_predictive(
-        size, hello_every, material.scale, material.offset, len(shape.rows) - 1, list(shape.rows),
-        list(shape.thresholds), shape.position_tables, len(shape.thresholds) + 1, CDF_BITS, points,
+        size,
+        hello_every,
+        material.scale,
+        material.offset,
+        len(shape.rows) - 1,
+        list(shape.rows),
+        list(shape.thresholds),
+        shape.position_tables,
+        len(shape.thresholds) + 1,
+        CDF_BITS,
+        points,
     )
 
 
-def measure_predictive(model: Model, material: Material, point: int = 0, decoder: str | None = None) -> tuple[float, float]:
+def measure_predictive(
+    model: Model, material: Material, point: int = 0, decoder: str | None = None
+) -> tuple[float, float]:
     """(payload bits per sample, mse in sensor units) over whole packets."""
     size = model.node.packet_samples
     whole = len(material.codes) // size * size
@@ -305,8 +338,12 @@ def measure_predictive(model: Model, material: Material, point: int = 0, decoder
     parsed = codec.parse(model.node, point, data, offsets, counts, packets.present)
     starts = np.arange(0, whole, size, dtype=np.int64)
     indices = StreamIndices(
-        parsed["values"].ravel(), np.full(whole, point, np.int32), starts, np.full(len(starts), -1, np.int32),
-        parsed["preds"].ravel(), parsed["recon"].ravel(),
+        parsed["values"].ravel(),
+        np.full(whole, point, np.int32),
+        starts,
+        np.full(len(starts), -1, np.int32),
+        parsed["preds"].ravel(),
+        parsed["recon"].ravel(),
     )
     engine = Decoder(model, decoder)
     side = SideInformation.of(cut.side) if engine.neighbours else SideInformation.none(whole)
@@ -320,19 +357,26 @@ def _with_decoder(model: Model, material: Material, decoder: str | None) -> Mode
     names = ("midpoint", "kalman") if decoder is None else (decoder,)
     tail = material.part(int(len(material.codes) * (1 - HELD_OUT)), len(material.codes))
     points = range(len(model.node.rate_points))
-    cost: Callable[[str], float] = lambda name: sum(np.log(measure_predictive(model, tail, k, name)[1] + 1e-30) for k in points)  # noqa: E731
+
+    def cost(name: str) -> float:
+        return float(sum(np.log(measure_predictive(model, tail, k, name)[1] + 1e-30) for k in points))
+
     chosen = min(names, key=cost) if len(names) > 1 else names[0]
     measured: list[dict[str, Any]] = []
     for k in points:
         bits, mse = measure_predictive(model, material, k, chosen)
         variance = float(np.var(material.values[material.present]))
-        measured.append({
-            "bits": bits, "step": model.node.rate_points[k].step * material.scale, "rmse": float(np.sqrt(mse)),
-            "sqnr_db": round(float(10 * np.log10(variance / max(mse, 1e-30))), 3),
-        })
-    provenance = {"order": model.node.order, "position_tables": model.node.position_tables, "contexts": model.node.contexts}
+        measured.append(
+            {
+                "bits": bits,
+                "step": model.node.rate_points[k].step * material.scale,
+                "rmse": float(np.sqrt(mse)),
+                "sqnr_db": round(float(10 * np.log10(variance / max(mse, 1e-30))), 3),
+            }
+        )
+    provenance = {
+        "order": model.node.order,
+        "position_tables": model.node.position_tables,
+        "contexts": model.node.contexts,
+    }
     return replace(model, decoder=chosen, measured={"training": measured}, provenance=provenance)
-
-
-__all__ = ["Packets", "design_predictive", "frozen", "measure_predictive"]
-assert MAX_POSITION_TABLES >= max(POSITION_CHOICES)

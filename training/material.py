@@ -54,7 +54,9 @@ def gather(recording: Recording, source: str, side: Sequence[str]) -> Material:
     neighbours = recording.matrix(side)
     present = ~np.isnan(values)
     if present.sum() < MIN_SAMPLES:
-        raise DesignError(f"{recording.path}: column '{source}' has {present.sum()} samples, a design needs at least {MIN_SAMPLES}")
+        raise DesignError(
+            f"{recording.path}: column '{source}' has {present.sum()} samples, a design needs at least {MIN_SAMPLES}"
+        )
     for name, column in zip(side, neighbours.T, strict=True):
         _check_neighbour(recording.path, source, name, values, column)
     if len(set(side)) != len(side):
@@ -69,7 +71,15 @@ def from_arrays(values: np.ndarray, side: np.ndarray, grid: tuple[float, float] 
     exact = np.where(present, (values - offset) / scale, 0.0)
     codes = np.clip(np.rint(exact), -32768, 32767)
     on_grid = bool(np.abs(exact - codes).max() < 1e-4)
-    return Material(values, codes.astype(np.int16), present, np.ascontiguousarray(side), scale, offset, 0.0 if on_grid else scale / 2)
+    return Material(
+        values,
+        codes.astype(np.int16),
+        present,
+        np.ascontiguousarray(side),
+        scale,
+        offset,
+        0.0 if on_grid else scale / 2,
+    )
 
 
 def _check_neighbour(path: str, source: str, name: str, values: np.ndarray, column: np.ndarray) -> None:
@@ -108,14 +118,17 @@ def bins_of(point: NestedRatePoint, codes: np.ndarray, present: np.ndarray) -> t
     return bins, np.where(present, levels, NO_LEVEL)
 
 
+def stream_of(bins: np.ndarray, point: int = 0) -> StreamIndices:
+    """Bins as one packet without a level check."""
+    whole = np.zeros(1, np.int64), np.full(1, -1, np.int32)
+    return StreamIndices(bins, np.full(len(bins), point, np.int32), *whole)
+
+
 def measure(model: Model, material: Material, point: int = 0, decoder: str | None = None) -> Figures:
     """Quantise and reconstruct `material` under one rate point of a `nested` model."""
     bins, levels = bins_of(model.node.rate_points[point], material.codes, material.present)
-    T = len(bins)
-    starts = np.arange(0, T, model.node.packet_samples, dtype=np.int64)
-    indices = StreamIndices(bins, np.full(T, point, np.int32), starts, np.full(len(starts), -1, np.int32))
     engine = Decoder(model, decoder)
-    result, _ = engine.reconstruct(engine.initial_state(), indices, SideInformation.of(material.side))
+    result, _ = engine.reconstruct(engine.initial_state(), stream_of(bins, point), SideInformation.of(material.side))
     errors = (result.values - material.values)[material.present]
     mse = float(np.mean(errors * errors))
     expected = float(np.mean(np.square(result.sigmas[material.present])))

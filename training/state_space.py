@@ -3,7 +3,8 @@
 Subspace identification by canonical variates: regress the future on a long past, keep the directions of the past that
 predict it best as the state, and regress next state and observation on the state. Noise covariances are those of the
 residuals, so they are positive by construction. Of several orders the smallest is kept that predicts a held-out stretch
-as well as the best does. Unlike EM it needs no start and no iterations, and it takes coloured and common noise as they come.
+as well as the best does. Unlike EM it needs no start and no iterations, and it takes coloured and common noise as
+they come.
 
 Gaps: up to BRIDGE missing samples are bridged linearly; windows with longer ones are left out. Reference: Larimore, "Canonical variate
 analysis in identification, filtering, and adaptive control" (1990); Van Overschee, De Moor, "Subspace identification", ch. 4 and 8.
@@ -36,7 +37,8 @@ VARIANCE_FLOOR = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Identified:
-    """A state space and what it was chosen by. `prediction_db`: order -> held-out prediction gain in dB over the variance."""
+    """A state space and what it was chosen by. `prediction_db`: order -> held-out prediction gain in dB over the
+    variance."""
 
     space: StateSpace
     order: int
@@ -45,8 +47,11 @@ class Identified:
     prediction_db: dict[int, float]
 
 
-def identify(source: np.ndarray, side: np.ndarray, noise_variance: float = 0.0, orders: tuple[int, ...] = ORDERS) -> Identified:
-    """`source`: float64[T], any unit, NaN = missing; `side`: float64[T, m]. `noise_variance`: of the source's quantisation."""
+def identify(
+    source: np.ndarray, side: np.ndarray, noise_variance: float = 0.0, orders: tuple[int, ...] = ORDERS
+) -> Identified:
+    """`source`: float64[T], any unit, NaN = missing; `side`: float64[T, m]. `noise_variance`: of the source's
+    quantisation."""
     values = np.column_stack([source, side])
     mean, spread = _moments(values)
     normal = _bridge((values - mean) / spread)
@@ -69,7 +74,8 @@ def choose_order(scores: dict[int, float]) -> int:
 
 
 def prediction_variance(space: StateSpace, noise_variance: float) -> float:
-    """Variance of the source given the neighbours now and everything before, with its own past known up to `noise_variance`."""
+    """Variance of the source given the neighbours now and everything before, with its own past known up to
+    `noise_variance`."""
     steady = np.full((STEADY_SAMPLES, len(space.mean)), 0.0) + space.mean
     _, variances = source_surprises(space, steady, noise_variance)
     return float(variances[-1])
@@ -90,7 +96,8 @@ def source_surprises(space: StateSpace, values: np.ndarray, noise_variance: floa
 
 @njit(cache=True)
 def _surprises(state, cov, F, G, mean, values, noise_variance, surprises, variances):  # type: ignore[no-untyped-def]
-    """A Kalman filter that conditions on the neighbours first, writes what is left of the source, then on the source."""
+    """A Kalman filter that conditions on the neighbours first, writes what is left of the source, then on the
+    source."""
     size, d = F.shape
     z, joint, work = np.empty(size), np.empty((size, size)), np.empty((size, d))
     for n in range(len(values)):
@@ -133,8 +140,11 @@ def scaled(space: StateSpace, factors: np.ndarray, shifts: np.ndarray) -> StateS
     """The same model for observations o' = (o - shifts) / factors, per observation."""
     inverse = 1.0 / factors
     return StateSpace(
-        A=space.A, C=frozen(space.C * inverse[:, None], np.float64), Q=space.Q,
-        S=frozen(space.S * inverse, np.float64), R=frozen(space.R * np.outer(inverse, inverse), np.float64),
+        A=space.A,
+        C=frozen(space.C * inverse[:, None], np.float64),
+        Q=space.Q,
+        S=frozen(space.S * inverse, np.float64),
+        R=frozen(space.R * np.outer(inverse, inverse), np.float64),
         mean=frozen((space.mean - shifts) * inverse, np.float64),
     )
 
@@ -144,6 +154,22 @@ def source_in_codes(space: StateSpace, scale: float, offset: float) -> StateSpac
     factors, shifts = np.ones(len(space.mean)), np.zeros(len(space.mean))
     factors[0], shifts[0] = scale, offset
     return scaled(space, factors, shifts)
+
+
+def faded(space: StateSpace, memory: float, inflation: float) -> StateSpace:
+    """The same signals, trusted less: correlation at lag k times `memory`^k, unforeseen noise times `inflation`.
+
+    Both keep the model positive: the first is a product of two covariance functions and leaves every variance as it is.
+    """
+    stationary = stationary_covariance(space.A, space.Q)
+    Q = (1 - memory * memory) * stationary + memory * memory * space.Q
+    return replace(
+        space,
+        A=frozen(memory * space.A, np.float64),
+        Q=frozen(inflation * Q, np.float64),
+        S=frozen(inflation * memory * space.S, np.float64),
+        R=frozen(inflation * space.R, np.float64),
+    )
 
 
 def simulate(space: StateSpace, samples: int, seed: int) -> np.ndarray:
