@@ -77,9 +77,10 @@ def main() -> None:
     for figure in chosen.figures.split(","):
         for bits in map(int, chosen.bits.split(",")):
             began_s = time.perf_counter()
-            found += rows(figure, bits, chosen.samples or SAMPLES[bits])
-            print(f"{figure} {bits} bits: {time.perf_counter() - began_s:.0f} s", flush=True)
-    print(table(COLUMNS, found))
+            part = rows(figure, bits, chosen.samples or SAMPLES[bits])
+            print(f"\n{figure}, {bits} bits, {time.perf_counter() - began_s:.0f} s")
+            print(table(COLUMNS, part), flush=True)
+            found += part
     worst = {
         label: max(abs(float(row[8])) for row in found if row[3] == "kalman" and str(row[2]).startswith(label))
         for label in ("known", "designed")

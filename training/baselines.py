@@ -73,7 +73,22 @@ def whole_bytes(bits: np.ndarray) -> np.ndarray:
 
 
 def solve_step(trial: Trial, target_rmse: float, first_step: float | None = None, lowest: float = 1.0) -> Rival:
-    """The rival at `target_rmse`: its step by bisection, or a straight line in log rmse between the two nearest."""
+    """The rival at `target_rmse`: its step by false position, or a straight line in log rmse between two trials.
+
+    Where rmse does not rise with the step, a trial that is finer and cheaper too is taken instead.
+    """
+    tried: list[Rival] = []
+
+    def remembered(step: float) -> Rival:
+        tried.append(trial(step))
+        return tried[-1]
+
+    met = _meet(remembered, target_rmse, first_step, lowest)
+    finer = [point for point in tried if point.rmse <= target_rmse]
+    return min([met, *finer], key=lambda point: float(point.bits.sum()))
+
+
+def _meet(trial: Trial, target_rmse: float, first_step: float | None, lowest: float) -> Rival:
     step = max(lowest, first_step or target_rmse * np.sqrt(12.0))
     low: Rival | None = None
     high: Rival | None = None

@@ -60,8 +60,8 @@ def evaluate_fleet(
     """Each node by its name in the recording, or else by its bundle's source column."""
     fit = fit_recording if fit_recording is not None else recording.split()[0]
     local = _in_process(fleet, packet_samples)
-    members = {spec.node_id: _member(spec, recording, loss, seed + at) for at, spec in enumerate(local.nodes)}
-    decoded = _decode(local, members, recording, advance)
+    members, decoded = _run(local, recording, loss, seed, advance)
+    clean = _run(local, recording, 0.0, seed, single.no_progress)[1] if loss and with_baselines else decoded
     nodes = []
     for node_id in local.order:
         one, result = members[node_id], decoded[node_id]
@@ -74,7 +74,8 @@ def evaluate_fleet(
         if with_baselines:
             model = dataclasses.replace(model, source=one.column, side=_columns(one.spec, members))
             report["baselines"] = single.rival_reports(
-                model, recording, fit, one.source, result, side, one.sent, with_baselines
+                model, recording, fit, one.source, clean[node_id], _side(one.spec, clean, recording.samples), one.sent,
+                with_baselines,
             )
         nodes.append(report)
     return {
@@ -93,6 +94,14 @@ def _in_process(fleet: Fleet, packet_samples: int | None) -> Fleet:
         for at, spec in enumerate(nodes)
     )
     return dataclasses.replace(fleet, nodes=nodes, links=links)
+
+
+def _run(
+    fleet: Fleet, recording: Recording, loss: float, seed: int, advance: single.Advance
+) -> tuple[dict[int, Member], dict[int, Reconstruction]]:
+    """Everything sent and everything decoded, by node id."""
+    members = {spec.node_id: _member(spec, recording, loss, seed + at) for at, spec in enumerate(fleet.nodes)}
+    return members, _decode(fleet, members, recording, advance)
 
 
 def _member(spec: NodeSpec, recording: Recording, loss: float, seed: int) -> Member:

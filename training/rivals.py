@@ -93,9 +93,9 @@ class Arena:
         for bits in range(1, MAX_BITS + 1):
             step = self._best_step(bits, step)
             points.append(self._run(self._plain(bits, step), self.recording, self.side, step))
-            if points[-1].rmse <= target or step <= 1.0:
+            if points[-1].rmse <= target:
                 break
-            step /= 2
+            step = max(1.0, step / 2)
         return points
 
     def _spread(self) -> float:
