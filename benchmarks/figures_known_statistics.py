@@ -3,8 +3,8 @@
     python -m benchmarks.figures_known_statistics [--samples N] [--figures fig5] [--bits 1,2]
 
 Beside each SQNR: the value of a float simulation of the same class of code (`kalman`: posterior mean over all past;
-`nearest`: the zero-delay scheme of the literature, with learned filters) and the Wyner-Ziv limit. `known` models have the
-source's true state space, `designed` ones were designed from a recording of 200 000 samples.
+`nearest`: the zero-delay scheme of the literature, with learned filters) and the Wyner-Ziv limit. `known` models have
+the source's true state space, `designed` ones were designed from a recording of 200 000 samples.
 """
 
 from __future__ import annotations

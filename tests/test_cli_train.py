@@ -13,8 +13,8 @@ from training.cli import evaluate, parse_rows, train
 
 T = 4000
 KEYS = {
-    "name", "scheme", "decoder", "payload_bits_per_sample", "packet_bits_per_sample", "sqnr_db", "rmse", "max_abs_error",
-    "bin_error_rate", "concealed", "samples", "flags", "baselines",
+    "name", "scheme", "decoder", "payload_bits_per_sample", "packet_bits_per_sample", "sqnr_db", "rmse",
+    "max_abs_error", "bin_error_rate", "concealed", "samples", "flags", "baselines",
 }
 
 
@@ -27,8 +27,8 @@ def folder(tmp_path_factory):
     lines[T - 7] = f"{T - 7},,0.5"
     (folder / "rec.csv").write_text("k,x,y\n" + "\n".join(lines) + "\n")
     common = [str(folder / "rec.csv"), "--first-half", "--json"]
-    run(train, *common, "--source", "x", "--side", "y", "--step", "0.25", "--decoder", "posterior", "--level-check", "8",
-        "--out", str(folder / "x.ewz"))
+    run(train, *common, "--source", "x", "--side", "y", "--step", "0.25", "--decoder", "posterior",
+        "--level-check", "8", "--out", str(folder / "x.ewz"))
     run(train, *common, "--source", "y", "--scheme", "predictive", "--step", "0.1", "--decoder", "midpoint",
         "--out", str(folder / "y.ewz"))
     (folder / "fleet.toml").write_text(

@@ -2,9 +2,9 @@
 
 Each codes the same samples in the same packets, which decode alone, with the same headers, and is brought to the same
 rmse by its step. Parameters are fitted on `fit`, the step alone is solved on `test`: what is compared is the rate at
-equal fidelity. The first three know nothing of the neighbours and reconstruct at mid-cell. `modulo` sends the low k bits of a
-uniform quantizer and decodes with our best estimate (own past and neighbours): the simple rival of `nested`, whose own
-rates and distortions are joined by a straight line in log rmse, as k is whole.
+equal fidelity. The first three know nothing of the neighbours and reconstruct at mid-cell. `modulo` sends the low k
+bits of a uniform quantizer and decodes with our best estimate (own past and neighbours): the simple rival of
+`nested`, whose own rates and distortions are joined by a straight line in log rmse, as k is whole.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The rivals of `training.baselines` set up against one node: who needs a design of our own is given one here.
 
 `dpcm_range` is scheme `predictive` reconstructed at mid-cell, its order and tables fitted at each step tried. `modulo`
-is scheme `nested` without filter and check at k whole bits, its step tuned on the fitting data, decoded by `kalman` with
-the node's own state space.
+is scheme `nested` without filter and check at k whole bits, its step tuned on the fitting data, decoded by `kalman`
+with the node's own state space.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ MAX_WALK = 6
 RANGE_SIGMAS = 6.0  # modulo range at the first step tried, in changes of the source
 TUNING_SAMPLES = 100_000
 HELLO_EVERY = 128
-UNUSED = StateSpace(*(np.zeros((1, 1)) for _ in range(5)), mean=np.zeros(1))
+ZERO = np.zeros((1, 1))
+UNUSED = StateSpace(A=ZERO, C=ZERO, Q=ZERO, S=ZERO, R=ZERO, mean=np.zeros(1))
 
 
 def finest_step(recording: Recording, name: str) -> float:
