@@ -124,7 +124,7 @@ def trusted(parts: NestedParts, material: Material, modulus: int) -> NestedParts
         candidate = replace(parts, space=faded(parts.space, memory, inflation))
         step, cost = _search(candidate, trial, modulus)
         model = build(candidate, trial, [nested_point(step, modulus)])
-        healing = healing_mse(model, trial)
+        healing = healing_mse(model, trial) if trial.side.shape[1] else 0.0  # alone, nothing could tell
         if (memory, inflation) == LADDER[0]:
             figures = measure(model, trial)
             if figures.mse < TRUST * figures.expected_mse and healing < HEALED * cost:
@@ -305,7 +305,8 @@ def _smallest_modulus(
 def _heals(parts: NestedParts, model: Model, material: Material, step: float) -> bool:
     """Whether a wrong cell is forgotten within a quarter of the stretch that is looked at."""
     reach = model.node.rate_points[0].modulus * step * material.scale
-    return parts.decoder != "kalman" or healing_mse(model, material) < 0.25 * reach * reach
+    alone = not material.side.shape[1]  # then nothing could tell a wrong cell
+    return alone or parts.decoder != "kalman" or healing_mse(model, material) < 0.25 * reach * reach
 
 
 def _allowed_modulus(modulus: int) -> int:

@@ -297,14 +297,14 @@ def _plain_node(shape: Shape, size: int) -> NodeModel:
     points = []
     for step_q8, rounding_q8 in shape.steps:
         symbols = escape_classes(step_q8, rounding_q8, 0) + 2
-        flat = [(0, integer_cdf(np.ones(symbols), CDF_BITS))] * 2
+        flat = [(0, integer_cdf(np.ones(symbols), CDF_BITS).tolist())] * 2
         points.append((step_q8, rounding_q8, flat))
-    return make_predictive(size, 1, 1.0, 0.0, len(shape.rows) - 1, list(shape.rows), [], 1, 1, CDF_BITS, points)
+    return make_predictive(size, 1, 1.0, 0.0, len(shape.rows) - 1, [row.tolist() for row in shape.rows], [], 1, 1, CDF_BITS, points)
 
 
 def _node(shape: Shape, tables: list[list[Table]], size: int, hello_every: int, material: Material) -> NodeModel:
     points = [
-        (step_q8, rounding_q8, [(table.direct, table.cdf) for table in fitted])
+        (step_q8, rounding_q8, [(table.direct, table.cdf.tolist()) for table in fitted])
         for (step_q8, rounding_q8), fitted in zip(shape.steps, tables, strict=True)
     ]
     return make_predictive(
@@ -313,7 +313,7 @@ def _node(shape: Shape, tables: list[list[Table]], size: int, hello_every: int, 
         material.scale,
         material.offset,
         len(shape.rows) - 1,
-        list(shape.rows),
+        [row.tolist() for row in shape.rows],
         list(shape.thresholds),
         shape.position_tables,
         len(shape.thresholds) + 1,

@@ -3,9 +3,8 @@
     S_{X|Y} = S_X - |S_XY|^2 / S_Y      R = mean max(0, 1/2 log2(S_{X|Y} / theta))      D = mean min(theta, S_{X|Y})
 
 means over frequency. For jointly Gaussian processes the Wyner-Ziv limit is that of a code that knows Y at both ends,
-with the whole of Y, past and
-future. Reference: Berger, Rate Distortion Theory, ch. 4; Wyner, "The rate-distortion function for source coding with side
-information at the decoder II" (1978).
+with the whole of Y, past and future. Reference: Berger, Rate Distortion Theory, ch. 4; Wyner, "The rate-distortion
+function for source coding with side information at the decoder II" (1978).
 """
 
 from __future__ import annotations

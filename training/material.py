@@ -88,7 +88,7 @@ def _check_neighbour(path: str, source: str, name: str, values: np.ndarray, colu
     both = ~np.isnan(values) & ~np.isnan(column)
     if both.sum() < MIN_SAMPLES:
         raise DesignError(
-            f"{path}: '{source}' and its neighbour '{name}' share {both.sum()} samples, a design needs at least {MIN_SAMPLES}"
+            f"{path}: '{source}' and its neighbour '{name}' share {both.sum()} samples, {MIN_SAMPLES} are needed"
         )
     if column[both].min() == column[both].max():
         raise DesignError(f"{path}: neighbour '{name}' is constant and tells nothing about '{source}'")

@@ -6,8 +6,9 @@ residuals, so they are positive by construction. Of several orders the smallest 
 as well as the best does. Unlike EM it needs no start and no iterations, and it takes coloured and common noise as
 they come.
 
-Gaps: up to BRIDGE missing samples are bridged linearly; windows with longer ones are left out. Reference: Larimore, "Canonical variate
-analysis in identification, filtering, and adaptive control" (1990); Van Overschee, De Moor, "Subspace identification", ch. 4 and 8.
+Gaps: windows with a missing sample are left out; where that leaves too few, up to BRIDGE samples are bridged linearly.
+Reference: Larimore, "Canonical variate analysis in identification, filtering, and adaptive control" (1990);
+Van Overschee, De Moor, "Subspace identification", ch. 4 and 8.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ MAX_LAGS = 30
 MIN_LAGS = 4
 MAX_REGRESSORS = 160  # lags x signals: more cost time and shrink nothing
 BRIDGE = 3  # samples
+ENOUGH_ROWS = 500  # complete windows; with fewer, short gaps are bridged at the cost of too smooth a model
 ROWS_PER_REGRESSOR = 5
 MAX_POLE = 0.9999  # slower modes are drift; a filter that believed in them for ever would lose the level
 HELD_OUT = 0.25
@@ -54,8 +56,10 @@ def identify(
     quantisation."""
     values = np.column_stack([source, side])
     mean, spread = _moments(values)
-    normal = _bridge((values - mean) / spread)
+    normal = (values - mean) / spread
     cut = int(len(normal) * (1 - HELD_OUT))
+    if len(_complete(normal[:cut], 2 * MIN_LAGS + 1)) < ENOUGH_ROWS:
+        normal = _bridge(normal)
     lags, rows = _lags_for(normal[:cut])
     fits = _fit_orders(normal[:cut], lags, orders)
     noise = noise_variance / spread[0] ** 2
