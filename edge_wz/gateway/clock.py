@@ -7,28 +7,27 @@ the old one stays in the heap and is skipped when its turn comes.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable
 
 
 class Deadlines:
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Hashable]] = []
-        self._current: dict[Hashable, tuple[int, int]] = {}
+        self._heap: list[tuple[int, int, int]] = []
+        self._current: dict[int, tuple[int, int]] = {}
 
-    def set(self, key: Hashable, due_us: int, order: int) -> None:
+    def set(self, key: int, due_us: int, order: int) -> None:
         """`order` breaks ties: the arrival number of the packet that waits."""
         if self._current.get(key) != (due_us, order):
             self._current[key] = (due_us, order)
             heapq.heappush(self._heap, (due_us, order, key))
 
-    def clear(self, key: Hashable) -> None:
+    def clear(self, key: int) -> None:
         self._current.pop(key, None)
 
     def next_due_us(self) -> int | None:
         self._drop_replaced()
         return self._heap[0][0] if self._heap else None
 
-    def pop_due(self, now_us: int | None) -> tuple[int, Hashable] | None:
+    def pop_due(self, now_us: int | None) -> tuple[int, int] | None:
         """The first deadline due at or before `now_us` (None: whenever) as (due time, key), or None."""
         self._drop_replaced()
         if not self._heap or (now_us is not None and self._heap[0][0] > now_us):
