@@ -42,9 +42,9 @@ def _node(node_id: int) -> str:
     return NODE.format(id=node_id, model="beside", side=f'"n{node_id - 2}", "n{node_id - 1}"')
 
 
-def frames(nodes: int, samples: int, seed: int = 1, boot_epoch: int = 0, node_ids: list[int] | None = None) -> list[bytes]:
+def frames(nodes: int, samples: int, boot_epoch: int = 0, node_ids: list[int] | None = None) -> list[bytes]:
     """Frames of a shared link, the nodes taking turns."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     queues = [_frames_of(node_id, samples, rng, boot_epoch) for node_id in node_ids or range(1, nodes + 1)]
     longest = max(map(len, queues))
     return [queue[i] for i in range(longest) for queue in queues if i < len(queue)]
@@ -53,7 +53,9 @@ def frames(nodes: int, samples: int, seed: int = 1, boot_epoch: int = 0, node_id
 def _frames_of(node_id: int, samples: int, rng: np.random.Generator, boot_epoch: int) -> list[bytes]:
     model = nested_model() if node_id % 3 else nested_model("y1", "y2", modulus=16)
     codes = np.cumsum(rng.normal(0, 3, samples)).round().clip(-300, 300).astype(np.int16)
-    encoder = NodeEncoder(model.node, node_id, period_us=10_000, start_ms=START_MS, shared_link=True, boot_epoch=boot_epoch)
+    encoder = NodeEncoder(
+        model.node, node_id, period_us=10_000, start_ms=START_MS, shared_link=True, boot_epoch=boot_epoch
+    )
     return [encode_frame(packet) for packet in [*encoder.encode(codes), *encoder.flush()]]
 
 

@@ -86,7 +86,8 @@ def test_a_locked_port_names_its_holder(port: Port, fleet: Path) -> None:
 def test_a_port_that_is_not_there(tmp_path: Path) -> None:
     fleet = write_fleet(tmp_path, f'url = "serial://{tmp_path}/tty"\nshared = true')
     done = run("serve", "--fleet", str(fleet))
-    assert done.returncode == 6 and done.stderr.splitlines()[-1] == f"edge-wz: l: {tmp_path}/tty: No such file or directory"
+    assert done.returncode == 6
+    assert done.stderr.splitlines()[-1] == f"edge-wz: l: {tmp_path}/tty: No such file or directory"
     with Daemon(fleet, "--wait-links") as daemon:
         daemon.wait_for("No such file or directory; trying again")
         port = Port(tmp_path / "tty")

@@ -5,7 +5,8 @@
 
 The spool is the queue: when decoding falls behind, memory is dropped and the consumer reads its way up from the disk;
 when it falls behind by more than the spool may hold, the links are paused. A stop reads what has arrived, decodes it
-within `DRAIN_S`, commits and closes; samples that still wait for a packet or a neighbour keep waiting in the snapshot.
+within `DRAIN_S` (`finish`: however long it takes), commits and closes; samples that still wait for a packet or a
+neighbour keep waiting in the snapshot.
 """
 
 from __future__ import annotations
@@ -202,10 +203,10 @@ class Daemon:
                 return
 
     async def _drain(self) -> None:
-        """Decode what was taken in, but do not keep the one who stops us waiting for a long backlog."""
+        """Decode what was taken in; a long backlog is left to the next start unless `finish` asks for all of it."""
         until_s = time.monotonic() + DRAIN_S
         while await self._step() or (self._consumer is not None and self._consumer.position < self._spool.position):
-            if time.monotonic() > until_s:
+            if time.monotonic() > until_s and not self._options.finish:
                 _LOGGER.warning("stopped with %d bytes of the spool undecoded; the next start continues there",
                                 self._spool.position - self._store.position)
                 return
