@@ -272,6 +272,16 @@ def test_periods_may_differ_between_neighbours():
     assert np.sqrt(np.mean((told.column(2) - codes * 0.01) ** 2)) < 0.3
 
 
+def test_nodes_with_the_same_blob_keep_their_own_neighbours():
+    alone, beside = nested_model(modulus=16), nested_model("x", modulus=16, source="y")
+    assert alone.model_id == beside.model_id
+    fleet, codes = make_fleet({1: (alone, ()), 2: (beside, (1,))}), field_codes(2, 320)
+    pipeline = Pipeline(fleet)
+    run(pipeline, deliveries(fleet, codes)[:-2], finish=False)
+    neighbours = [pipeline._sessions[n].reconstructors[alone.model_id].neighbours for n in (1, 2)]
+    assert neighbours == [(), (1,)]
+
+
 def test_unknown_nodes_and_garbage_are_counted():
     fleet = chain()
     pipeline = Pipeline(fleet)

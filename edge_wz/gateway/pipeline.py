@@ -37,7 +37,7 @@ class Pipeline:
     def __init__(self, fleet: Fleet, models: Mapping[bytes, Model] | None = None) -> None:
         self._fleet = fleet
         self._models = {node.model.model_id: node.model for node in fleet.nodes} | dict(models or {})
-        self._decoders: dict[bytes, Decoder] = {}
+        self._decoders: dict[Model, Decoder] = {}  # by bundle: one node blob may have several
         users: dict[int, tuple[int, ...]] = {node.node_id: () for node in fleet.nodes}
         for node in fleet.nodes:
             for neighbour in dict.fromkeys(node.side):
@@ -56,9 +56,9 @@ class Pipeline:
         self._arrivals = 0
 
     def _decoder_of(self, model: Model) -> Decoder:
-        if model.model_id not in self._decoders:
-            self._decoders[model.model_id] = Decoder(model)
-        return self._decoders[model.model_id]
+        if model not in self._decoders:
+            self._decoders[model] = Decoder(model)
+        return self._decoders[model]
 
     # ------------------------------------------------------------------------------------------ in
 

@@ -218,7 +218,7 @@ class Session:
         rewound = self._rewound(hello)
         timeline = self._timeline(hello, now_us)
         self._tell_node(hello, rewound, now_us, events)
-        model = self.models.get(hello.model_id)
+        model = self.model_of(hello.model_id)
         if model is None:
             self._tell_unknown(hello, now_us, events)
             self.contexts.enter(None, hello.packet_counter)
@@ -260,6 +260,10 @@ class Session:
 
     def around(self) -> Surroundings:
         return Surroundings(self.node_id, self.fleet, self.neighborhood, self.reconstructors, self.counters)
+
+    def model_of(self, model_id: bytes) -> Model | None:
+        """The node's own bundle first: nodes with the same blob may have different neighbours."""
+        return self.spec.model if model_id == self.spec.model.model_id else self.models.get(model_id)
 
     def know_model(self, model: Model) -> None:
         """Neighbours by the names that the node's own model gave them."""

@@ -94,7 +94,8 @@ def restore_session(session: Session, blob: bytes) -> None:
     """A node whose model is not here any more keeps its counters only; its next hello starts it again."""
     packed = cbor2.loads(blob)
     session.counters = NodeCounters(**packed["counters"])
-    if any(model_id not in session.models for model_id in packed["models"]):
+    models = [session.model_of(model_id) for model_id in packed["models"]]
+    if None in models:
         return
     _set_fields(session, SESSION_FIELDS, packed["session"])
     contexts = session.contexts
@@ -103,8 +104,9 @@ def restore_session(session: Session, blob: bytes) -> None:
     contexts.held = [Waiting(*packet) for packet in packed["held"]]
     session.quarantine = [Waiting(*packet) for packet in packed["quarantine"]]
     session.hello, session.previous_hello = (hello and Hello(*hello) for hello in packed["hellos"])
-    for model_id in packed["models"]:
-        session.know_model(session.models[model_id])
+    for model in models:
+        if model is not None:
+            session.know_model(model)
     _restore_streams(session, packed)
     session.close_run(session.shared)
 
