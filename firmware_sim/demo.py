@@ -40,11 +40,11 @@ REFERENCE = "n5"  # the middle of the grid
 NODES = tuple(f"n{k + 1}" for k in range(8))
 RATE_BITS = 2
 REFERENCE_STEP = 0.1  # of what serves as side information: fine against the differences between neighbours
-FIT_SAMPLES = 5 * 1440  # of the rivals
+FIT_SAMPLES = 3 * 1440  # of the rivals
 PAIR_RATES = (1, 2, 3, 4)
-PAIR_DESIGN_SAMPLES = 60_000
-PAIR_FIT_SAMPLES = 10_000
-PAIR_SAMPLES = 40_000
+PAIR_DESIGN_SAMPLES = 40_000
+PAIR_FIT_SAMPLES = 5_000
+PAIR_SAMPLES = 20_000
 CONVENTIONAL = ("hold", "dpcm_rice", "dpcm_range")
 CONCEALED = 2  # flag of a sample in the store
 START_TIMEOUT_S = 60.0
@@ -296,15 +296,15 @@ def _stored(store: sqlite3.Connection, node_id: int, samples: int) -> tuple[np.n
 
 
 def _zoom(store: sqlite3.Connection, truth: dict[str, np.ndarray]) -> Zoom:
-    """Five packets of a node with one lost in the middle, if there is such a node."""
+    """Three packets of a node with the middle one lost, if there is such a node."""
     for name in sorted(NODES, key=REFERENCE.__eq__):  # the reference last
         values, sigmas, flags = _stored(store, int(name[1:]), len(truth[name]))
         lost = (flags & CONCEALED != 0).reshape(-1, PACKET_SAMPLES).all(axis=1)
-        middles = [k for k in range(2, len(lost) - 2) if lost[k] and lost[k - 2 : k + 3].sum() == 1]
+        middles = [k for k in range(1, len(lost) - 1) if lost[k] and lost[k - 1 : k + 2].sum() == 1]
         if middles:
             break
-    first = (middles[0] - 2 if middles else 0) * PACKET_SAMPLES
-    part = slice(first, first + 5 * PACKET_SAMPLES)
+    first = (middles[0] - 1 if middles else 0) * PACKET_SAMPLES
+    part = slice(first, first + 3 * PACKET_SAMPLES)
     hours = np.arange(part.start, part.stop) * PERIOD_S / 3600
     spans = [
         (k * PACKET_SAMPLES * PERIOD_S / 3600, (k + 1) * PACKET_SAMPLES * PERIOD_S / 3600)

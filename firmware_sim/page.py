@@ -122,13 +122,13 @@ def _draw_zoom(axes: Any, zoom: Zoom) -> None:
 
 def _draw_rates(axes: Any, story: Story) -> None:
     axes.set_title("Rate and distortion, source pair fig5 (through packets)")
-    rates = np.linspace(0.8, max(point.bits for point in story.rates) + 0.2, 50)
+    rates = np.linspace(0.8, 0.2 + max(point.bits for point in story.rates if point.coder == "kalman"), 2)
     axes.plot(rates, story.limit_at_zero_db + 6.0206 * rates, color=LIMIT, linestyle="--", label="Wyner-Ziv limit")
     looks = {
         "kalman": (DECODED, "o", "nested, kalman decoder"),
         "nearest": ("#5aa9c9", "s", "nested, nearest decoder"),
         "dpcm_range": (RIVAL, "^", "DPCM + range coder, no side information"),
-        "modulo": ("#9c6ade", "v", "plain modulo"),
+        "modulo": ("#9c6ade", "v", "plain modulo, kalman decoder"),
     }
     for coder, (colour, marker, label) in looks.items():
         points = sorted((point.bits, point.sqnr_db) for point in story.rates if point.coder == coder)
@@ -137,7 +137,9 @@ def _draw_rates(axes: Any, story: Story) -> None:
     axes.set_xlabel("payload (bits/sample)")
     axes.set_ylabel("SQNR (dB)")
     axes.grid(alpha=0.25)
-    axes.legend(loc="lower right")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.45 * (high - low))  # room for the legend
+    axes.legend(loc="upper left")
 
 
 def _draw_bits(axes: Any, nodes: Sequence[NodeRow]) -> None:
