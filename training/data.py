@@ -3,7 +3,7 @@
 Two layouts: *wide*, one row per instant and one column per sensor, and *long*, one row per reading with a column that
 names the sensor.
 A cell that is no number is an error with its file, line and column, never a NaN: only an empty cell means "missing".
-The usual readers (pandas, genfromtxt) guess there. Parsing is by column; rows are looked at one by one only to word an error.
+The usual readers (pandas, genfromtxt) guess there. Parsing is by column; rows are looked at only to word an error.
 """
 
 from __future__ import annotations

@@ -209,7 +209,7 @@ def widest_cell(max_error: float, material: Material) -> int:
     allowed = (max_error - material.rounding) / material.scale
     if allowed < 0:
         raise InputError(
-            f"max_error {max_error:g} is below half a code ({material.rounding:g}): finer codes do not fit this recording"
+            f"max_error {max_error:g} is below half a code ({material.rounding:g}): its range fits no finer ones"
         )
     return int(np.floor(2 * allowed + 1e-6)) + 1
 

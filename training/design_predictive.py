@@ -299,7 +299,8 @@ def _plain_node(shape: Shape, size: int) -> NodeModel:
         symbols = escape_classes(step_q8, rounding_q8, 0) + 2
         flat = [(0, integer_cdf(np.ones(symbols), CDF_BITS).tolist())] * 2
         points.append((step_q8, rounding_q8, flat))
-    return make_predictive(size, 1, 1.0, 0.0, len(shape.rows) - 1, [row.tolist() for row in shape.rows], [], 1, 1, CDF_BITS, points)
+    rows = [row.tolist() for row in shape.rows]
+    return make_predictive(size, 1, 1.0, 0.0, len(rows) - 1, rows, [], 1, 1, CDF_BITS, points)
 
 
 def _node(shape: Shape, tables: list[list[Table]], size: int, hello_every: int, material: Material) -> NodeModel:
