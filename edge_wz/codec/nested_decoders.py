@@ -105,7 +105,7 @@ class Nearest:
         moments = _side_filter(model, "nearest")
         self._windows = Windows(moments, (len(moments.mean) - 1) // moments.taps)
         self._mean_u = float(moments.mean[0])
-        self._mean_x = _source_mean(model, self._mean_u)
+        self._mean_x = source_mean(model, self._mean_u)
         self._taps = np.array(moments.output_taps, dtype=np.float64)
         self._points = nearest_table(model)
         self._cell_variances = np.array([self._cell_variance(row) for row in self._points])
@@ -139,7 +139,7 @@ class Nearest:
         return out, np.concatenate([past, u[samples:], spread[samples:]])
 
 
-def _source_mean(model: Model, mean_u: float) -> float:
+def source_mean(model: Model, mean_u: float) -> float:
     """Mean of the source, from that of the filtered source; from the state space if the filter removes means."""
     if model.node.taps == 1:
         return mean_u
