@@ -1,94 +1,126 @@
-"""ONNX graphs of the float chain of `nested`: filters, step, modulo, reconstruction, as learned and before `integerize`.
+"""ONNX graphs of the float chain of `nested`: filters, step, modulo, reconstruction.
 
-`nested_encoder`: codes float32[T] -> level, bin (int64[T]).  `nested_decoder`: bin int64[T], side float32[m, T] -> x_hat float32[T] (rule `nearest`).
-Graphs are built operator by operator, not traced, so that they are an implementation of their own to compare torch with.
+`encoder`: codes float32[T] -> level, bin (int64[T]).  `decoder`: bin int64[T], side float32[m, T] in sensor units -> x_hat float32[T] in LSB (rule `nearest`).
+Graphs are built operator by operator, not traced, so that they are an implementation of their own to compare torch with. They are for
+inspection and for float runtimes; bits are decided by the integers of the node blob alone.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+
+from edge_wz.errors import InputError
+from edge_wz.model import Model
+from export.nested_chain import Chain
 
 OPSET = 18
+IR_VERSION = 9
 LEVEL_BIAS = 32768
 
 
-def nested_encoder(taps: np.ndarray, step: float, modulus: int) -> onnx.ModelProto:
-    """taps: (L,) with taps[0] = 1; step in LSB."""
-    graph = _Graph()
-    row = graph.add("Reshape", "x", graph.constant("row", np.array([1, 1, -1], np.int64)))
-    scaled = graph.convolve(row, (np.asarray(taps) / step)[None])
-    flat = graph.add("Reshape", scaled, graph.constant("flat", np.array([-1], np.int64)))
-    level = graph.add("Floor", graph.add("Add", flat, graph.constant("half", np.float32(0.5))))
-    clipped = graph.add(
-        "Clip", level, graph.constant("lowest", np.float32(-32768)), graph.constant("highest", np.float32(32767))
-    )
-    graph.add("Cast", clipped, output="level", to=TensorProto.INT64)
-    biased = graph.add("Add", "level", graph.constant("bias", np.int64(LEVEL_BIAS)))
-    graph.add("Mod", biased, graph.constant("modulus", np.int64(modulus)), output="bin")
-    return graph.model(
-        "nested_encoder", [("x", TensorProto.FLOAT, ["T"])],
-        [("level", TensorProto.INT64, ["T"]), ("bin", TensorProto.INT64, ["T"])],
-    )
+def require_onnx() -> Any:
+    """The package onnx, or one line about how to get it."""
+    try:
+        return importlib.import_module("onnx")
+    except ImportError:
+        raise InputError("ONNX graphs need the package onnx: pip install 'edge-wz[onnx]'") from None
 
 
-def nested_decoder(
-    side_taps: np.ndarray, output_taps: np.ndarray, step: float, modulus: int, mean_u: float, mean_x: float,
-    mean_y: np.ndarray,
-) -> onnx.ModelProto:
-    """side_taps: (m, L), output_taps: (Lc,), means of the filtered source, the source and the neighbours."""
+def members(model: Model) -> dict[str, bytes]:
+    """Bundle members of every rate point: encoder.onnx, decoder.onnx, then encoder-1.onnx, ..."""
+    graphs = {}
+    for index in range(len(model.node.rate_points)):
+        chain, suffix = Chain.of(model, index), f"-{index}" if index else ""
+        graphs[f"encoder{suffix}.onnx"] = encoder(chain).SerializeToString()
+        graphs[f"decoder{suffix}.onnx"] = decoder(chain).SerializeToString()
+    return graphs
+
+
+def encoder(chain: Chain) -> Any:
     graph = _Graph()
-    neighbours, span = side_taps.shape[0], step * modulus
-    centred = graph.add("Sub", "side", graph.constant("mean_y", mean_y.astype(np.float32)[:, None]))
-    batch = graph.add("Unsqueeze", centred, graph.constant("first", np.array([0], np.int64)))
-    flat_shape = graph.constant("flat", np.array([-1], np.int64))
-    side = graph.add("Reshape", graph.convolve(batch, side_taps), flat_shape)
-    estimate = graph.add("Add", side, graph.constant("mean_u", np.float32(mean_u)))
-    residue = graph.add("Mod", graph.add("Sub", "bin", graph.constant("bias", np.int64(LEVEL_BIAS % modulus))),
-                        graph.constant("modulus", np.int64(modulus)))
-    fine = graph.add("Mul", graph.add("Cast", residue, to=TensorProto.FLOAT), graph.constant("step", np.float32(step)))
-    turns = graph.add("Div", graph.add("Sub", estimate, fine), graph.constant("span", np.float32(span)))
-    resolved = graph.add("Add", fine, graph.add("Mul", graph.add("Round", turns), graph.constant("span2", np.float32(span))))
-    deviation = graph.add("Sub", resolved, graph.constant("mean_u2", np.float32(mean_u)))
-    row = graph.add("Reshape", deviation, graph.constant("row", np.array([1, 1, -1], np.int64)))
-    filtered = graph.add("Reshape", graph.convolve(row, np.asarray(output_taps)[None]), flat_shape)
-    graph.add("Add", filtered, graph.constant("mean_x", np.float32(mean_x)), output="x_hat")
-    return graph.model(
-        "nested_decoder", [("bin", TensorProto.INT64, ["T"]), ("side", TensorProto.FLOAT, [neighbours, "T"])],
-        [("x_hat", TensorProto.FLOAT, ["T"])],
-    )
+    real, whole = graph.proto.FLOAT, graph.proto.INT64
+    row = graph.add("Reshape", "x", graph.shape(1, 1, -1))
+    flat = graph.add("Reshape", graph.convolve(row, chain.gain[None]), graph.shape(-1))
+    level = graph.add("Floor", graph.add("Add", flat, graph.real(chain.half)))
+    clipped = graph.add("Clip", level, graph.real(-LEVEL_BIAS), graph.real(LEVEL_BIAS - 1))
+    graph.add("Cast", clipped, output="level", to=whole)
+    biased = graph.add("Add", "level", graph.whole(LEVEL_BIAS))
+    graph.add("Mod", biased, graph.whole(chain.modulus), output="bin")
+    return graph.model("nested_encoder", [("x", real, ["T"])], [("level", whole, ["T"]), ("bin", whole, ["T"])])
+
+
+def decoder(chain: Chain) -> Any:
+    graph = _Graph()
+    real, whole = graph.proto.FLOAT, graph.proto.INT64
+    centred = graph.add("Sub", "side", graph.constant(chain.mean_y.astype(np.float32)[:, None]))
+    batch = graph.add("Unsqueeze", centred, graph.shape(0))
+    side = graph.add("Reshape", graph.convolve(batch, chain.b), graph.shape(-1))
+    estimate = graph.add("Add", side, graph.real(chain.mean_u - chain.zero))
+    position = graph.add("Div", estimate, graph.real(chain.step))
+    position = graph.add("Clip", position, graph.real(chain.lowest), graph.real(chain.highest))
+    base = graph.add("Cast", graph.add("Sub", "bin", graph.whole(LEVEL_BIAS)), to=real)
+    modulus = graph.real(chain.modulus)
+    turns = graph.add("Round", graph.add("Div", graph.add("Sub", position, base), modulus))
+    level = graph.add("Add", base, graph.add("Mul", turns, modulus))
+    level = graph.keep_within(level, chain.lowest, chain.highest, modulus)
+    resolved = graph.add("Add", graph.add("Mul", level, graph.real(chain.step)), graph.real(chain.zero - chain.mean_u))
+    row = graph.add("Reshape", resolved, graph.shape(1, 1, -1))
+    filtered = graph.add("Reshape", graph.convolve(row, chain.c[None]), graph.shape(-1))
+    graph.add("Add", filtered, graph.real(chain.mean_x), output="x_hat")
+    inputs = [("bin", whole, ["T"]), ("side", real, [chain.b.shape[0], "T"])]
+    return graph.model("nested_decoder", inputs, [("x_hat", real, ["T"])])
 
 
 class _Graph:
     """Collects nodes and constants; every `add` returns the name of its output."""
 
     def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
+        self.onnx = require_onnx()
+        importlib.import_module("onnx.helper")
+        self.proto = self.onnx.TensorProto
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
 
-    def constant(self, name: str, value: Any) -> str:
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+    def constant(self, value: Any) -> str:
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(self.onnx.numpy_helper.from_array(np.asarray(value), name))
         return name
+
+    def real(self, value: float) -> str:
+        return self.constant(np.float32(value))
+
+    def whole(self, value: int) -> str:
+        return self.constant(np.int64(value))
+
+    def shape(self, *sizes: int) -> str:
+        return self.constant(np.array(sizes, np.int64))
 
     def add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         name = output or f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
+        self.nodes.append(self.onnx.helper.make_node(operator, list(inputs), [name], **attributes))
         return name
 
     def convolve(self, signal: str, taps: np.ndarray) -> str:
         """Causal FIR of a (1, channels, T) signal, summed over channels; taps: (channels, L), newest first."""
         kernel = np.ascontiguousarray(np.asarray(taps)[None, :, ::-1], dtype=np.float32)
-        name = self.constant(f"taps_{len(self.nodes)}", kernel)
-        return self.add("Conv", signal, name, pads=[kernel.shape[-1] - 1, 0])
+        return self.add("Conv", signal, self.constant(kernel), pads=[kernel.shape[-1] - 1, 0])
 
-    def model(self, name: str, inputs: list[tuple[str, int, list[Any]]], outputs: list[tuple[str, int, list[Any]]]) -> onnx.ModelProto:
+    def keep_within(self, level: str, lowest: int, highest: int, modulus: str) -> str:
+        """One modulus down above `highest`, one up below `lowest`: the decoder's rule at the ends of the range."""
+        above = self.add("Greater", level, self.real(highest))
+        level = self.add("Where", above, self.add("Sub", level, modulus), level)
+        below = self.add("Less", level, self.real(lowest))
+        return self.add("Where", below, self.add("Add", level, modulus), level)
+
+    def model(self, name: str, inputs: list[tuple[str, int, list[Any]]], outputs: list[tuple[str, int, list[Any]]]) -> Any:
+        helper = self.onnx.helper
         graph = helper.make_graph(
             self.nodes, name, [helper.make_tensor_value_info(*item) for item in inputs],
             [helper.make_tensor_value_info(*item) for item in outputs], self.constants,
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
-        onnx.checker.check_model(model)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        self.onnx.checker.check_model(model)
         return model
