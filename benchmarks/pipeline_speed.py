@@ -1,7 +1,9 @@
 """Packets per second from link bytes to events, on one core, against framing and checksums alone.
 
-200 nodes of scheme `nested`, J = 4, decoder `nearest`, 32 samples per packet, one shared link fed in chunks of 64 KB. Half of the nodes use
-one neighbour each. The baseline in the same run is what any gateway must do: COBS and one CRC per packet. Times are of the processor, not of the wall.
+200 nodes of scheme `nested`, J = 4, decoder `nearest`, 32 samples per packet, one shared link fed in chunks of
+64 KB. Half of the nodes use one neighbour each. The baseline in the same run is what any gateway must do: COBS and
+one CRC
+per packet. Times are of the processor, not of the wall.
 
     python -m benchmarks.pipeline_speed [--nodes 200] [--packets 2000] [--profile]
 """

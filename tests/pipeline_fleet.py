@@ -23,7 +23,8 @@ SAMPLES = 16  # of a packet
 def predictive_model(source: str = "y", samples: int = SAMPLES, *side: str, decoder: str = "midpoint") -> Model:
     classes = blob.escape_classes(1024, 512, 2)
     cdf = np.linspace(0, 1 << 12, 2 * 2 + classes + 3).astype(int).tolist()
-    node = blob.make_predictive(samples, 20, 0.01, 0.0, 1, [[0], [0, 4096]], [], 1, 1, 12, [(1024, 512, [(2, cdf)] * 2)])
+    points = [(1024, 512, [(2, cdf)] * 2)]
+    node = blob.make_predictive(samples, 20, 0.01, 0.0, 1, [[0], [0, 4096]], [], 1, 1, 12, points)
     space = state_space(1.0, (0.1,) * len(side)) if decoder == "kalman" else None
     return Model(node=node, decoder=decoder, source=source, side=side, unit="V", state_space=space, name="reference")
 

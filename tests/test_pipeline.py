@@ -29,9 +29,9 @@ from tests.pipeline_fleet import (
 )
 
 
-def trouble(script: list[Delivery], seed: int, loss: float = 0.06, late: tuple[int, ...] = (10, 45, 100)) -> list[Delivery]:
+def trouble(script: list[Delivery], seed: int, loss: float = 0.06) -> list[Delivery]:
     """Loss, duplicates and delays (seconds), the same for the same seed."""
-    rng, out = random.Random(seed), []
+    rng, out, late = random.Random(seed), [], (10, 45, 100)
     for delivery in script:
         if rng.random() < loss:
             continue
@@ -193,9 +193,8 @@ def test_the_cut_of_the_stream_changes_no_sample(seed):
 @pytest.mark.parametrize("seed", range(6))
 def test_a_restored_pipeline_goes_on_as_if_it_had_not_stopped(seed):
     fleet, rng = chain("kalman"), random.Random(seed)
-    stream = [
-        (delivery.time_us, encode_frame(delivery.raw)) for delivery in trouble(deliveries(fleet, field_codes(3, 500)), seed)
-    ]
+    script = trouble(deliveries(fleet, field_codes(3, 500)), seed)
+    stream = [(delivery.time_us, encode_frame(delivery.raw)) for delivery in script]
     pieces = [(now_us, part) for now_us, data in stream for part in (data[:5], data[5:])]
     whole, uncut = Pipeline(fleet), []
     for now_us, data in pieces:
@@ -265,7 +264,8 @@ def test_periods_may_differ_between_neighbours():
         encoder = NodeEncoder(spec.model.node, spec.node_id, period_us=every * SECOND, start_ms=1000, shared_link=True)
         for at in range(0, 1200, SAMPLES * every):
             now_us = (at + SAMPLES * every) * SECOND
-            script += [Delivery(now_us, spec.node_id, raw) for raw in encoder.encode(codes[at : at + SAMPLES * every : every])]
+            taken = codes[at : at + SAMPLES * every : every]
+            script += [Delivery(now_us, spec.node_id, raw) for raw in encoder.encode(taken)]
         script += [Delivery(1300 * SECOND, spec.node_id, raw) for raw in encoder.flush()]
     told = Told.of(run(pipeline, sorted(script, key=lambda d: d.time_us)))
     assert len(told.column(1)) == 400
@@ -301,7 +301,8 @@ def test_addressed_links_and_whole_packets():
     fleet = make_fleet({7: (model, ())}, links=(LinkSpec(3, "radio", False, 7, "packet"),))
     encoder = NodeEncoder(model.node, 7, period_us=SECOND)
     codes, pipeline = field_codes(1, 100)[0], Pipeline(fleet)
-    events = [event for raw in [*encoder.encode(codes), *encoder.flush()] for event in pipeline.feed(3, raw, 5 * SECOND)]
+    raws = [*encoder.encode(codes), *encoder.flush()]
+    events = [event for raw in raws for event in pipeline.feed(3, raw, 5 * SECOND)]
     assert len(Told.of(events).column(7)) == 100
     assert balanced(pipeline)
 

@@ -1,6 +1,7 @@
 """Deadlines on the pipeline's own clock: given times, never the wall's.
 
-Due deadlines come out in (due time, arrival order), whenever they are asked for. A key that is set again replaces its entry;
+Due deadlines come out in (due time, arrival order), whenever they are asked for. A key that is set again replaces
+its entry;
 the old one stays in the heap and is skipped when its turn comes.
 """
 

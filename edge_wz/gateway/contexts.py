@@ -1,6 +1,7 @@
 """Which packet is this? The contexts of SPEC 2.3 that a node's packets are tried in, and the bookkeeping of counters.
 
-A `NodeContext` is what one hello fixed. `Contexts` holds the current and the previous one and the counter expected next;
+A `NodeContext` is what one hello fixed. `Contexts` holds the current and the previous one and the counter expected
+next;
 `match` names the counter of a packet or says that it checks nowhere. Samples and time are not its business.
 """
 
@@ -76,7 +77,8 @@ class Match(NamedTuple):
 
 
 class Contexts:
-    """`header`: what the masked header word of the packet expected next is, or `NO_HEADER`; the pipeline's quick test."""
+    """`header`: what the masked header word of the packet expected next is, or `NO_HEADER`; the pipeline's quick
+    test."""
 
     def __init__(self) -> None:
         self.current: NodeContext | None = None
@@ -147,7 +149,8 @@ class Contexts:
     def match_earlier(self, packets: list[Waiting]) -> tuple[list[Match], list[Waiting]]:
         """Packets that came before the hello that explains them: (accepted, still unexplained).
 
-        Those within 16 of the hello's counter check as always. Farther back a packet needs another one within 16 that checks too.
+        Those within 16 of the hello's counter check as always. Farther back a packet needs another one within 16
+        that checks too.
         """
         found, rest = [], []
         for packet in packets:

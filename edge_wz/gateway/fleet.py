@@ -30,7 +30,8 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class LinkSpec:
-    """`shared`: packets begin with a node id; else `node_id` names the one node. framing `packet`: each feed is one packet."""
+    """`shared`: packets begin with a node id; else `node_id` names the one node. framing `packet`: each feed is one
+    packet."""
 
     link: int
     name: str

@@ -1,7 +1,9 @@
 """Recent reconstructions of the nodes that are somebody's side information, looked up by event time.
 
-A `Track` holds one boot epoch of one node by sample index: appended at the end, dropped at the start once no user needs it.
-The sample of a neighbour that stands beside a time is its nearest one, within half its period; whether that one is known
+A `Track` holds one boot epoch of one node by sample index: appended at the end, dropped at the start once no user
+needs it.
+The sample of a neighbour that stands beside a time is its nearest one, within half its period; whether that one is
+known
 yet is a comparison of integers, so waiting and replaying agree.
 """
 
@@ -62,7 +64,8 @@ class Track:
         if isinstance(indices, slice):
             start, stop = max(indices.start, self.first), min(indices.stop, self.next_index)
             if start < stop:
-                here, there = slice(start - indices.start, stop - indices.start), slice(start - self.first, stop - self.first)
+                here = slice(start - indices.start, stop - indices.start)
+                there = slice(start - self.first, stop - self.first)
                 values[here] = self.values[there]
                 sigmas[here] = self.sigmas[there]
             return
@@ -107,7 +110,8 @@ class Neighborhood:
         return min(needs, default=None)
 
     def covered(self, node_ids: Sequence[int], start_us: int, period_us: int) -> int:
-        """Samples of the grid (start, period) before this index have every neighbour's sample known, or known missing."""
+        """Samples of the grid (start, period) before this index have every neighbour's sample known, or known
+        missing."""
         limit = EVERYTHING
         for node_id in node_ids:
             limit = min(limit, self._covered_by(node_id, start_us, period_us))

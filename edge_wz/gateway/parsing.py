@@ -1,6 +1,7 @@
 """Runs of accepted packets to segments: all packets of one model in one call, whichever nodes they came from.
 
-Parsing needs the model alone, so nodes that share a model share the call; each gets back views of the common arrays. A packet that
+Parsing needs the model alone, so nodes that share a model share the call; each gets back views of the common arrays.
+A packet that
 checks and still breaks a rule is refused here; its slots become a gap and end as lost.
 """
 

@@ -1,7 +1,9 @@
 """Link bytes to samples, pure and synchronous: `feed` and `tick` return events, nobody is called back.
 
-The result depends on the bytes and the times given with them, not on how often `tick` is called: deadlines fire at their due time, in
-arrival order, before anything that came later. How bytes of one time are cut into feeds changes how samples are batched into
+The result depends on the bytes and the times given with them, not on how often `tick` is called: deadlines fire at
+their due time, in
+arrival order, before anything that came later. How bytes of one time are cut into feeds changes how samples are
+batched into
 events and nothing else. Times are integer microseconds; time that runs backwards stands still.
 """
 
@@ -13,7 +15,7 @@ from heapq import heapify, heappop, heappush
 import cbor2
 
 from edge_wz.codec.reconstruction import Decoder
-from edge_wz.formats.packet import PacketStatus, check_data, split_node_id
+from edge_wz.formats.packet import PacketStatus, crc, split_node_id
 from edge_wz.gateway.clock import Deadlines
 from edge_wz.gateway.contexts import DATA_HEADER, HEADER_MASK, Waiting
 from edge_wz.gateway.events import Event, PacketRefused
@@ -110,7 +112,8 @@ class Pipeline:
     # ------------------------------------------------------------------------------------------ packets
 
     def _receive(self, link: LinkState, packets: Iterable[bytes], events: list[Event]) -> None:
-        """The loop of the hot path: a packet that is plainly the next of its node is appended to a run, any other looked at."""
+        """The loop of the hot path: a packet that is plainly the next of its node is appended to a run, any other
+        looked at."""
         shared, sessions, active, now_us = link.spec.shared, self._sessions, self._active, self._now_us
         session = None if shared else sessions[link.spec.node_id or 0]
         offset = 0
@@ -125,7 +128,7 @@ class Pipeline:
                 len(raw) >= offset + SMALLEST_DATA
                 and (raw[offset] << 8 | raw[offset + 1]) & HEADER_MASK == session.header
                 and session.shared is shared
-                and check_data(raw, session.seed)
+                and not crc(raw, session.seed)
             ):
                 raws = session.raws
                 if raws is None:
@@ -219,7 +222,8 @@ class Pipeline:
         )
 
     def snapshot(self, dirty_only: bool = False) -> dict[str, bytes]:
-        """All that is remembered; `dirty_only`: of links and nodes that something happened to since the last snapshot."""
+        """All that is remembered; `dirty_only`: of links and nodes that something happened to since the last
+        snapshot."""
         blobs = {"clock": cbor2.dumps([self._now_us, self._arrivals, list(self._unknown.items())])}
         for number, link in self._links.items():
             if link.touched or not dirty_only:
@@ -232,7 +236,8 @@ class Pipeline:
         return blobs
 
     def restore(self, blobs: Mapping[str, bytes]) -> None:
-        """Go on from snapshots of the same fleet, later blobs of a key in place of earlier ones; call before any feed."""
+        """Go on from snapshots of the same fleet, later blobs of a key in place of earlier ones; call before any
+        feed."""
         if "clock" in blobs:
             self._now_us, self._arrivals, unknown = cbor2.loads(blobs["clock"])
             self._unknown = {node_id: packets for node_id, packets in unknown}

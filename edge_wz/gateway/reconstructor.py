@@ -25,7 +25,7 @@ class Samples(NamedTuple):
 
 
 class Reconstructor:
-    """`neighbours`: node ids in the order of the decoder's side information; None: one that this fleet does not have."""
+    """`neighbours`: node ids in the order of the decoder's side information; None: one this fleet does not have."""
 
     def __init__(self, model: Model, decoder: Decoder, neighbours: Sequence[int | None]) -> None:
         self.model = model
@@ -35,7 +35,9 @@ class Reconstructor:
         self.initial_state = decoder.initial_state()
         self.predictive = model.node.scheme == "predictive"
 
-    def look_up(self, neighborhood: Neighborhood, start_us: int, period_us: int, first_index: int, count: int) -> SideInformation:
+    def look_up(
+        self, neighborhood: Neighborhood, start_us: int, period_us: int, first_index: int, count: int
+    ) -> SideInformation:
         if not self.neighbours:
             return SideInformation(np.empty((count, 0)), np.empty((count, 0)))
         return neighborhood.look_up(self.neighbours, start_us, period_us, first_index, count)
@@ -56,7 +58,9 @@ class Reconstructor:
         return Samples(out.values, out.sigmas, out.flags), after
 
 
-def store(track: Track | None, segments: Sequence[Segment], samples: Samples, revised: bool, needed_us: int | None) -> None:
+def store(
+    track: Track | None, segments: Sequence[Segment], samples: Samples, revised: bool, needed_us: int | None
+) -> None:
     """Put new or revised samples where the users of the node find them; concealed ones count as missing."""
     if track is None:
         return

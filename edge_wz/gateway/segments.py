@@ -72,7 +72,8 @@ def lost(
     nothing = np.full(count, NO_LEVEL, dtype=np.int32)
     zeros = np.zeros(count if predictive else 0, dtype=np.int32)
     indices = StreamIndices(
-        nothing, np.full(count, rate_point, dtype=np.int32), starts, np.full(len(starts), -1, dtype=np.int32), zeros, zeros
+        nothing, np.full(count, rate_point, dtype=np.int32), starts, np.full(len(starts), -1, dtype=np.int32),
+        zeros, zeros,
     )
     return Segment(model_id, counter, len(starts), first_index, count, arrival_us, order, indices, lost=True)
 

@@ -1,8 +1,10 @@
 """What the gateway knows of one node: its contexts, the packets that wait for one, and its streams.
 
-`receive` takes a packet and either puts it into a run (packets accepted one after another, to be parsed in bulk), keeps it, counts it,
+`receive` takes a packet and either puts it into a run (packets accepted one after another, to be parsed in bulk),
+keeps it, counts it,
 or hands back a hello that changes something: the pipeline decodes what came before such a hello and then calls `enter`.
-The pipeline appends to `raws` itself when a packet is plainly the one expected next; `header`, `seed`, `expected` and `shared` are what it compares.
+The pipeline appends to `raws` itself when a packet is plainly the one expected next; `header`, `seed`, `expected`
+and `shared` are what it compares.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """All that a pipeline remembers between two feeds, as CBOR blobs, one per link and node, and back.
 
-A pipeline restored from them goes on bit for bit as if it had never stopped. Deadlines are not in here: they follow from the
-streams. What is derived from the fleet (neighbours, decoders) is not either, so a snapshot fits the fleet it was taken of.
+A pipeline restored from them goes on bit for bit as if it had never stopped. Deadlines are not in here: they follow
+from the streams. What is derived from the fleet (neighbours, decoders) is not either, so a snapshot fits the fleet it
+was taken of.
 """
 
 from __future__ import annotations
@@ -186,9 +187,8 @@ def _parse_segment(packed: list[Any]) -> Segment:
 
 def _pack_step(step: Step) -> list[Any]:
     side = [_pack_array(step.side.values), _pack_array(step.side.sigmas)]
-    return [
-        _pack_segment(step.segment), _pack_array(step.state_before), side, step.provisional, step.decided_us, step.suspects
-    ]
+    segment, state = _pack_segment(step.segment), _pack_array(step.state_before)
+    return [segment, state, side, step.provisional, step.decided_us, step.suspects]
 
 
 def _parse_step(packed: list[Any]) -> Step:

@@ -1,8 +1,11 @@
 """One boot epoch of one node: segments in any order go in, samples in order come out.
 
-Three things may hold a segment back: an earlier packet is missing (waited for `reorder_wait_us`, then lost), a neighbour has not
-come as far (waited for `side_wait_us`, then provisional), or nothing. What was decoded without something stays in `history` with the
-state before it until the revise window closes, so that it and all after it can be decoded again. While nothing is open, no history is
+Three things may hold a segment back: an earlier packet is missing (waited for `reorder_wait_us`, then lost), a
+neighbour has not
+come as far (waited for `side_wait_us`, then provisional), or nothing. What was decoded without something stays in
+`history` with the
+state before it until the revise window closes, so that it and all after it can be decoded again. While nothing is
+open, no history is
 kept and any number of segments is one call of the decoder.
 """
 
