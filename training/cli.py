@@ -32,28 +32,50 @@ def recording_options(command: Options) -> Options:
     return command
 
 
+def learning_options(command: Options) -> Options:
+    """What only `--method gradient` reads."""
+    for option in reversed((
+        click.option("--recipe", type=click.Choice(["default", "paper"]), help="How to learn.  [default: default]"),
+        click.option("--restarts", type=click.IntRange(1, 64), help="Seeds to try; the best is kept.  [default: the recipe's]"),
+        click.option("--seed", type=click.IntRange(0), help="Of everything random.  [default: 0]"),
+        click.option("--taps", type=click.IntRange(1, 16), help="Of the node's filter and of the output filter.  [default: 5]"),
+        click.option("--side-taps", type=click.IntRange(1, 256), help="Of each neighbour's filter.  [default: 12; paper: 5]"),
+        click.option("--side-step", type=click.FloatRange(min=0, min_open=True), metavar="STEP",
+                     help="Learn with neighbours as decoded from their own streams of this step, sensor units."),
+        click.option("--dropout", type=click.FloatRange(0, 0.9), help="Chance that a sequence lacks a neighbour.  [default: 0.05]"),
+        click.option("--jobs", type=click.IntRange(1), help="Restarts at a time.  [default: all processors]"),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"),
+        click.option("--fresh", is_flag=True, default=None, help="Do not continue an interrupted run."),
+    )):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("recording", metavar="REC.csv", type=click.Path())
 @click.option("--source", required=True, help="Column of the sensor that the node measures.")
 @click.option("--side", default="", metavar="Y1,Y2", help="Columns of its neighbours, known to the gateway only.")
 @click.option("--scheme", type=click.Choice(["nested", "predictive"]), default="nested", show_default=True)
-@click.option("--rate", type=float, help="Bits per sample.")
+@click.option("--rate", metavar="R[,R...]", callback=lambda ctx, param, text: parse_rates(text),
+              help="Bits per sample; several make as many rate points.")
 @click.option("--max-error", type=float, help="Largest error, sensor units.")
 @click.option("--step", type=float, help="Width of a quantizer cell, sensor units.")
 @click.option("--out", required=True, metavar="M.ewz", type=click.Path(dir_okay=False), help="The bundle to write.")
-@click.option("--method", type=click.Choice(["analytic"]), default="analytic", show_default=True)
+@click.option("--method", type=click.Choice(["analytic", "gradient"]), default="analytic", show_default=True,
+              help="By estimated moments, or by gradients (nested only, needs torch).")
 @click.option("--decoder", help="nested: nearest, posterior, kalman; predictive: midpoint, kalman.")
 @click.option("--packet-samples", type=click.IntRange(1, 4096), default=32, show_default=True)
 @click.option("--level-check", type=click.Choice(["0", "4", "8"]), default="0", show_default=True,
               help="nested: bits per packet that tell a wrongly resolved bin.")
 @click.option("--name", default="", help="Name of the node.  [default: the source]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@learning_options
 @recording_options
 def train(recording: str, source: str, side: str, out: str, as_json: bool, **options: Any) -> None:
     """Design a model bundle from a recording.
 
     One of --rate, --max-error and --step says how fine. `predictive` takes no side information on the node's part; with
-    --side its gateway refines with it.
+    --side its gateway refines with it. An interrupted --method gradient is continued by the same command.
     """
     from training import jobs
 
@@ -131,6 +153,17 @@ def parse_rows(text: str | None, samples: int, option: str) -> tuple[int, int]:
     if stop <= start:
         raise click.BadParameter(f"'{text}' leaves no row of the {samples} that there are", param_hint=option)
     return start, stop
+
+
+def parse_rates(text: str | None) -> float | tuple[float, ...] | None:
+    """One number, or several with commas between."""
+    if text is None:
+        return None
+    try:
+        rates = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is not a number, or numbers with commas between", param_hint="--rate") from None
+    return rates[0] if len(rates) == 1 else rates
 
 
 def _fit_rows(recording: Recording, options: dict[str, Any], start: int) -> tuple[int, int] | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
-from edge_wz.cli.progress import progress
+from edge_wz.cli.progress import live_progress, progress
 from edge_wz.errors import InputError
 from edge_wz.formats import bundle
 from edge_wz.gateway.fleet import Fleet
@@ -20,6 +21,7 @@ train_table = report.training
 evaluate_table = report.evaluation
 
 TARGETS = ("rate", "max_error", "step")
+LEARNING = ("recipe", "restarts", "seed", "taps", "side_taps", "side_step", "dropout", "jobs", "device", "fresh")
 Report = dict[str, Any]
 
 
@@ -28,6 +30,11 @@ def train(recording: Recording, source: str, side: tuple[str, ...], out: str, op
     given = {name: options[name] for name in TARGETS if options[name] is not None}
     if len(given) != 1:
         raise InputError("give exactly one of --rate, --max-error and --step")
+    if options["method"] == "gradient":
+        return _learn(recording, source, side, out, options)
+    unread = [name for name in LEARNING if options[name] is not None]
+    if unread:
+        raise InputError(f"--{unread[0].replace('_', '-')} belongs to --method gradient")
     with progress("design", 1) as advance:
         model = design.design(
             recording, source, side, options["scheme"], decoder=options["decoder"],
@@ -37,6 +44,38 @@ def train(recording: Recording, source: str, side: tuple[str, ...], out: str, op
     model = dataclasses.replace(model, name=options["name"] or model.name or source)
     bundle.save(out, model)
     return training_report(model, out, recording)
+
+
+def _learn(recording: Recording, source: str, side: tuple[str, ...], out: str, options: dict[str, Any]) -> Report:
+    from training import gradient  # torch comes in here only
+
+    if options["rate"] is None or options["scheme"] != "nested":
+        raise InputError("--method gradient learns scheme nested for a --rate")
+    if options["decoder"] not in (None, "nearest"):
+        raise InputError(f"decoder {options['decoder']} knows no filter at the node; --method gradient learns for nearest")
+    rates = options["rate"] if isinstance(options["rate"], tuple) else (options["rate"],)
+    given = {name: options[name] for name in LEARNING if options[name] is not None}
+    wanted = gradient.Options(
+        rates, packet_samples=options["packet_samples"], level_check_bits=int(options["level_check"]), **given
+    )
+    recipe = gradient.RECIPES[wanted.recipe]
+    with live_progress("train", (wanted.restarts or recipe.restarts) * recipe.steps) as show:
+        steps: dict[int, int] = {}
+
+        def watch(restart: int, step: int, sqnr_db: float) -> None:
+            done = step - steps.get(restart, 0)
+            steps[restart] = step
+            show(done, f"train: seed {restart}, {sqnr_db:.2f} dB at {', '.join(f'{rate:g}' for rate in rates)} bits")
+
+        model = gradient.train(recording, source, side, out, wanted, say=_say, watch=watch)
+    model = dataclasses.replace(model, name=options["name"] or source)
+    bundle.save(out, model, gradient.graphs(model, _say))
+    gradient.finish(out)
+    return training_report(model, out, recording)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def training_report(model: Model, out: str, recording: Recording) -> Report:

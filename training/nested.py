@@ -40,6 +40,7 @@ class Recipe:
     learning_rate: float = 0.01
     steps: int = 1000
     batch_samples: int = 10_000
+    averaging: float = 0.02  # weight of the newest parameters in the average that is kept; 1: the newest alone
     beta: float = 20.0
     candidates: int = 3
     restarts: int = 3
@@ -48,7 +49,7 @@ class Recipe:
 
 
 DEFAULT = Recipe("default")
-PAPER = Recipe("paper", restarts=1, steps=1500, batch_samples=20_000, candidates=7)
+PAPER = Recipe("paper", restarts=1, steps=1500, batch_samples=20_000, averaging=1.0, candidates=7)
 RECIPES = {"default": DEFAULT, "paper": PAPER}
 
 
@@ -137,6 +138,7 @@ class Restart:
         self.c = delta.to(self.device).requires_grad_()
         self.log_spans = start_spans.to(self.device).requires_grad_()
         self.parameters = [self.a_tail, self.b, self.c, self.log_spans] + ([self.a_gain] if paper else [])
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
 
     def _initial_spans(self, rows: Rows) -> list[float]:
         draw = float(self.torch.rand(1, generator=self.generator, device=self.device))
@@ -185,7 +187,14 @@ class Restart:
         self.optimiser.step()
         if self.recipe.name != "paper":
             self.schedule.step()
+        self._track()
         return True
+
+    def _track(self) -> None:
+        """Single steps scatter around the optimum; their average does not."""
+        weight = max(self.recipe.averaging, 1 / self.step)
+        for kept, parameter in zip(self.average, self.parameters, strict=True):
+            kept.add_(parameter.detach() - kept, alpha=weight)
 
     def _evaluate(self) -> float:
         """Mean SQNR over rate points on held-out rows; sets `best`, `stale`, `ended`."""
@@ -272,12 +281,13 @@ class Restart:
         return folded + span * (weight * index).sum(-1)
 
     def _filters(self) -> NestedFilters:
-        """Back to the units of the recording, with a[0] = 1."""
-        gain = float(self.a_gain.detach())
-        a = np.concatenate([[1.0], _numbers(self.a_tail) / gain])
-        b = _numbers(self.b) * (self.scale_x / gain) / self.scale_y[:, None]
-        spans = tuple(float(abs(span * self.scale_x / gain)) for span in np.exp(_numbers(self.log_spans)))
-        return NestedFilters(a, b, _numbers(self.c) * gain, spans, self.lesson.moduli, self.mean_x, np.array(self.mean_y))
+        """The averaged parameters in the units of the recording, with a[0] = 1."""
+        a_tail, b, c, log_spans, *gains = (_numbers(kept) for kept in self.average)
+        gain = float(gains[0][0]) if gains else 1.0
+        a = np.concatenate([[1.0], a_tail / gain])
+        b = b * (self.scale_x / gain) / self.scale_y[:, None]
+        spans = tuple(float(abs(span * self.scale_x / gain)) for span in np.exp(log_spans))
+        return NestedFilters(a, b, c * gain, spans, self.lesson.moduli, self.mean_x, np.array(self.mean_y))
 
     # --- states ---------------------------------------------------------------------------------------------------
 
@@ -290,6 +300,7 @@ class Restart:
         return {
             "step": self.step, "stale": self.stale, "ended": self.ended, "history": list(self.history), "best": best,
             "parameters": [parameter.detach().clone() for parameter in self.parameters],
+            "average": [kept.clone() for kept in self.average],
             "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict(),
             "generator": self.generator.get_state(),
         }  # fmt: skip
@@ -298,6 +309,8 @@ class Restart:
         with self.torch.no_grad():
             for parameter, value in zip(self.parameters, state["parameters"], strict=True):
                 parameter.copy_(value)
+            for kept, value in zip(self.average, state["average"], strict=True):
+                kept.copy_(value)
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.generator.set_state(state["generator"].cpu())
