@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heappush
 import cbor2
 
 from edge_wz.codec.reconstruction import Decoder
-from edge_wz.formats.packet import PacketStatus, crc, split_node_id
+from edge_wz.formats.packet import CRC_RESIDUE, PacketStatus, crc, split_node_id
 from edge_wz.gateway.clock import Deadlines
 from edge_wz.gateway.contexts import DATA_HEADER, HEADER_MASK, Waiting
 from edge_wz.gateway.events import Event, PacketRefused
@@ -128,7 +128,7 @@ class Pipeline:
                 len(raw) >= offset + SMALLEST_DATA
                 and (raw[offset] << 8 | raw[offset + 1]) & HEADER_MASK == session.header
                 and session.shared is shared
-                and not crc(raw, session.seed)
+                and crc(raw, session.seed) == CRC_RESIDUE
             ):
                 raws = session.raws
                 if raws is None:
