@@ -131,24 +131,23 @@ class SideFilter:
 
 @dataclass(frozen=True, eq=False)
 class RefinementModel:
-    """Joint second moments for `decoders.refinement`; entry 0 is the source, then the features in the order given there.
+    """For `decoders.refinement`, by rate point and pass: joint moments of source and features, and the density around their prediction.
 
-    `mean`: (F,), `cov`: (F, F) with F = 1 + 10 + 9 * neighbours; own values in LSB, neighbours in their sensor units. The scale of the density is
-    `scale_base + scale_gain * local deviation`, or `scale_alone` (all LSB) where nothing is around; `degrees` of freedom of Student's t.
+    `mean`: (points, passes, F), `cov`: (points, passes, F, F), F = 1 + 10 + 9 * neighbours: the source, own values at -5..5 without 0,
+    neighbour 0 at -4..4, ...; the node in LSB, neighbours in their sensor units. `density`: (points, passes, 5): a scale of
+    base + gain * (errors nearby), or `alone` where nothing is near, all LSB; the odd degrees of freedom of Student's t; and what makes its
+    variance after the cut the error really made, as a factor.
     """
 
     neighbours: int
     mean: np.ndarray
     cov: np.ndarray
-    scale_base: float
-    scale_gain: float
-    scale_alone: float
-    degrees: float
+    density: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A bundle in memory. `decoder` is the default one: nested: nearest | posterior | kalman; predictive: midpoint | kalman."""
+    """A bundle in memory. `decoder` is the default one: nested: nearest | posterior | kalman; predictive: midpoint | kalman | refine."""
 
     node: NodeModel
     decoder: str

@@ -26,7 +26,7 @@ def full_model():
         state_space=StateSpace(*(rng.normal(size=shape) for shape in
                                  [(d, d), (1 + m, d), (d, d), (d, 1 + m), (1 + m, 1 + m), (1 + m,)])),
         side_filter=SideFilter(taps, rng.normal(size=1 + m * taps), rng.normal(size=(5, 5)), rng.normal(size=4)),
-        refinement=RefinementModel(m, rng.normal(size=29), rng.normal(size=(29, 29)), 0.5, 0.25, 1.5, 4.0),
+        refinement=RefinementModel(m, rng.normal(size=(1, 2, 29)), rng.normal(size=(1, 2, 29, 29)), rng.normal(size=(1, 2, 5))),
         provenance={"recording": "a.csv", "rows": [0, 10]}, measured={"sqnr_db": np.float64(12.5), "bins": np.int64(3)},
     )
 

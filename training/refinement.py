@@ -1,29 +1,37 @@
 """Fit `decoders.refinement`: joint moments, then the density around the prediction, all through the real stream.
 
-Moments come from the samples whose window lies inside one run of reconstructions; the scale and the degrees of freedom are the ones with the
-least distortion after cutting to the cells. Whether neighbours are used at all is decided on held-out rows: on slow data own samples
-alone are often better, and a model that is not needed cannot mislead.
+Moments come from the samples whose window is whole; scale and degrees of freedom are those with the least distortion after cutting to
+the cells. A second pass is fitted to the values of the first. Whether it pays, and whether neighbours do, is decided on held-out
+rows: on slow data own samples alone are often better, and a model that is not needed cannot mislead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_wz.decoders.refinement import OWN_REACH, SIDE_REACH, Weights, refine
+from edge_wz.decoders import refinement as kernel
+from edge_wz.decoders.refinement import MAX_NEIGHBOURS, OWN_REACH, SCALE_REACH, SIDE_REACH, Weights, features
 from edge_wz.errors import DesignError
 from edge_wz.model import RefinementModel, frozen
 
-DEGREES = (3.0, 5.0, 10.0, 100.0)
-GAINS = (0.0, 0.3, 0.6, 1.0, 1.5)
-BASES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
-GRID_SAMPLES = 40_000
+PASSES = 2
+HELD_OUT = 0.25
+WINDOWS_PER_FEATURE = 10
+DEGREES = (3.0, 5.0, 9.0, 17.0)
+GAINS = (0.0, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
+BASES = (0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4)  # of the standard deviation of the prediction errors
+START = (0.3, 0.5, 5.0)  # base, gain, degrees
+ROUNDS = 2
+SEARCH_SAMPLES = 30_000
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """A decoded stream beside the truth. All (T,): x, recon, low, high in LSB, `starts` marks the first slot of each packet; side: (T, m), NaN missing.
+    """A decoded stream beside the truth. All (T,): x, recon, low, high in LSB, `starts` marks the first slot of each packet; side: (T, m),
+    NaN missing.
 
     `known` marks slots with a received cell; others (absent, lost) are neither used nor refined.
     """
@@ -43,121 +51,154 @@ class Stream:
         return replace(self, side=self.side[:, :0])
 
 
-def reach(known: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(past, future): own samples known without a gap before each slot, and after it up to the end of its packet; at most OWN_REACH."""
-    samples = known.shape[0]
-    index = np.arange(samples)
-    gap = np.maximum.accumulate(np.where(known, -1, index))
-    past = np.minimum(index - 1 - np.concatenate([[-1], gap[:-1]]), OWN_REACH)
-    next_gap = np.minimum.accumulate(np.where(known, samples, index)[::-1])[::-1]
-    next_gap = np.concatenate([next_gap[1:], [samples]])
-    next_start = np.minimum.accumulate(np.where(starts, index, samples)[::-1])[::-1]
-    next_start = np.concatenate([next_start[1:], [samples]])
-    future = np.minimum(np.minimum(next_gap, next_start) - 1 - index, OWN_REACH)
-    return np.maximum(past, 0), np.maximum(future, 0)
+def apply(model: RefinementModel, stream: Stream, point: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Refined values and variances in LSB of a whole stream; slots that are not known keep `recon`, with variance NaN."""
+    weights = Weights(model)
+    own, errors = np.zeros((weights.passes, OWN_REACH)), np.zeros((weights.passes, SCALE_REACH))
+    low, high = (np.where(stream.known, edge, np.nan) for edge in (stream.low, stream.high))
+    value, variance, _ = kernel.refine(
+        weights, own, errors, 0, _beside(stream), _points(stream, point), np.flatnonzero(stream.starts),
+        stream.recon.astype(np.float64), low, high,
+    )  # fmt: skip
+    return value, np.where(stream.known, variance, np.nan)
 
 
-def side_mask(side: np.ndarray, past: np.ndarray, future: np.ndarray) -> np.ndarray:
-    """Bit j: every sample of neighbour j that the window of this slot would read exists."""
-    samples, neighbours = side.shape
-    mask = np.zeros(samples, dtype=np.int64)
-    for j in range(neighbours):
-        missing = np.concatenate([[0], np.cumsum(np.isnan(side[:, j]))])
-        index = np.arange(samples)
-        first = np.maximum(index - np.minimum(past, SIDE_REACH), 0)
-        last = np.minimum(index + np.minimum(future, SIDE_REACH), samples - 1)
-        mask |= (missing[last + 1] == missing[first]).astype(np.int64) << j
-    return mask
-
-
-def apply(model: RefinementModel, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
-    """Refined values and variances in LSB; slots that are not known keep `recon`."""
-    past, future = reach(stream.known, stream.starts)
-    mask = side_mask(stream.side, past, future)
-    side = np.nan_to_num(stream.side)
-    value, variance = refine(
-        model, Weights(model), stream.recon, stream.low, stream.high, side, past, future, mask
-    )
-    return np.where(stream.known, value, stream.recon), np.where(stream.known, variance, np.nan)
-
-
-def fit(stream: Stream) -> RefinementModel:
-    """Fit on the first three quarters, choose own-only or with neighbours on the last. Raises DesignError when too short."""
-    samples = stream.x.shape[0]
-    cut = samples * 3 // 4
-    if cut < 40 * (1 + 2 * OWN_REACH):
-        raise DesignError(f"refinement needs at least {(40 * (1 + 2 * OWN_REACH) * 4 + 2) // 3} samples, there are {samples}")
-    train, held = stream.rows(slice(0, cut)), stream.rows(slice(cut, samples))
-    own = _fit_one(train.without_side())
-    if stream.side.shape[1] == 0:
-        return own
-    both = _fit_one(train)
-    own_error = distortion(own, held.without_side())
-    return both if distortion(both, held) < own_error else _ignore_side(own, stream.side.shape[1])
-
-
-def distortion(model: RefinementModel, stream: Stream) -> float:
-    value, _ = apply(model, stream)
+def distortion(model: RefinementModel, stream: Stream, point: int = 0) -> float:
+    value, _ = apply(model, stream, point)
     return float(np.mean((value - stream.x)[stream.known] ** 2))
 
 
-def _ignore_side(own: RefinementModel, neighbours: int) -> RefinementModel:
-    """The own-only model with room for neighbours whose covariance with everything is zero."""
-    size = 1 + 2 * OWN_REACH + neighbours * (2 * SIDE_REACH + 1)
-    cov = np.eye(size)
-    cov[: own.cov.shape[0], : own.cov.shape[0]] = own.cov
-    mean = np.concatenate([own.mean, np.zeros(size - own.mean.size)])
-    return replace(own, neighbours=neighbours, mean=frozen(mean, np.float64), cov=frozen(cov, np.float64))
+def fit(*streams: Stream) -> RefinementModel:
+    """One stream for each rate point, of the same samples. Passes and the use of neighbours are chosen on the last quarter, and fitted again on
+    everything. Raises DesignError where that is too short."""
+    samples = len(streams[0].x)
+    cut = int(samples * (1 - HELD_OUT))
+    train, held = ([stream.rows(part) for stream in streams] for part in (slice(0, cut), slice(cut, samples)))
+
+    def cost(model: RefinementModel) -> float:
+        heard = held if model.neighbours else [stream.without_side() for stream in held]
+        return float(sum(np.log(distortion(model, stream, point) + 1e-30) for point, stream in enumerate(heard)))
+
+    best = min(_candidates(train), key=cost)
+    whole = streams if best.neighbours else [stream.without_side() for stream in streams]
+    return _fit(whole, best.density.shape[1])
 
 
-def _features(stream: Stream) -> np.ndarray:
-    """(rows, F): x and all features of the slots whose whole window is known."""
-    span = OWN_REACH
-    samples = stream.x.shape[0]
-    index = np.arange(span, samples - span)
+def _candidates(streams: Sequence[Stream]) -> list[RefinementModel]:
+    """Own samples only, and with neighbours; each with fewer passes too."""
+    blind = [stream.without_side() for stream in streams]
+    longest = [_fit(blind, PASSES)]
+    if 0 < streams[0].side.shape[1] <= MAX_NEIGHBOURS:
+        longest.append(_fit(streams, PASSES))
+    return [_truncated(model, passes) for model in longest for passes in range(1, PASSES + 1)]
+
+
+def _truncated(model: RefinementModel, passes: int) -> RefinementModel:
+    arrays = (frozen(array[:, :passes], np.float64) for array in (model.mean, model.cov, model.density))
+    return RefinementModel(model.neighbours, *arrays)
+
+
+def _fit(streams: Sequence[Stream], passes: int) -> RefinementModel:
+    fitted = [_fit_point(stream, passes) for stream in streams]
+    arrays = (frozen(np.stack(rows), np.float64) for rows in zip(*fitted, strict=True))
+    return RefinementModel(streams[0].side.shape[1], *arrays)
+
+
+def _fit_point(stream: Stream, passes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Moments and densities, one row for each pass."""
+    means, covs, densities = [], [], []
+    for _ in range(passes):
+        mean, cov = _moments(stream)
+        density, values = _fit_density(stream, mean, cov)
+        means.append(mean)
+        covs.append(cov)
+        densities.append(density)
+        stream = replace(stream, recon=np.where(stream.known, values, stream.recon))
+    return np.stack(means), np.stack(covs), np.stack(densities)
+
+
+def _moments(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+    """Of x and all features, over the slots whose whole window is known."""
+    index = np.arange(OWN_REACH, len(stream.x) - OWN_REACH)
+    unknown = np.concatenate([[0], np.cumsum(~stream.known)])
+    index = index[unknown[index + OWN_REACH + 1] == unknown[index - OWN_REACH]] if index.size else index
     columns = [stream.x[index]]
     columns += [stream.recon[index + i] for i in range(-OWN_REACH, OWN_REACH + 1) if i]
     for j in range(stream.side.shape[1]):
         columns += [stream.side[index + i, j] for i in range(-SIDE_REACH, SIDE_REACH + 1)]
-    unknown = np.concatenate([[0], np.cumsum(~stream.known)])
-    whole = unknown[index + span + 1] == unknown[index - span]
-    table = np.stack(columns, axis=1)[whole]
-    return table[~np.isnan(table).any(axis=1)]
+    table = np.stack(columns)
+    table = table[:, ~np.isnan(table).any(axis=0)]
+    needed = WINDOWS_PER_FEATURE * features(stream.side.shape[1])
+    if table.shape[1] < needed:
+        raise DesignError(f"refinement needs {needed} windows without a gap, the recording has {table.shape[1]}")
+    return table.mean(axis=1), np.cov(table)
 
 
-def _fit_one(stream: Stream) -> RefinementModel:
-    table = _features(stream)
-    features = table.shape[1]
-    if table.shape[0] < 10 * features:
-        raise DesignError(f"refinement needs {10 * features} complete windows, the recording has {table.shape[0]}")
-    mean = table.mean(axis=0)
-    cov = np.cov(table.T)
-    spread = float(np.sqrt(np.mean((stream.high - stream.low)[stream.known] ** 2) / 12))
-    model = RefinementModel(
-        stream.side.shape[1], frozen(mean, np.float64), frozen(cov, np.float64), spread, 0.0, spread, 5.0
-    )
-    return _fit_density(model, stream.rows(slice(0, GRID_SAMPLES)))
+def _fit_density(stream: Stream, mean: np.ndarray, cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(density, refined values) of one pass, by a search over one number after another."""
+    single = RefinementModel(stream.side.shape[1], mean[None, None], cov[None, None], np.ones((1, 1, 5)))
+    centre, past, future = _prediction(single, stream)
+    unit = float(np.std((stream.x - centre)[stream.known])) + 1e-9
+    low, high = (np.where(stream.known, edge, np.nan) for edge in (stream.low, stream.high))
+
+    def cut(part: slice, density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scale, value, variance = np.empty_like(centre[part]), stream.recon[part].astype(np.float64), np.empty_like(centre[part])
+        points = np.zeros(len(scale), np.int32)
+        before = np.concatenate([np.zeros(SCALE_REACH), np.abs(centre - stream.recon)[part]])
+        kernel.track_scale(before, past[part].copy(), future[part].copy(), density[None, None], points, 0, scale)
+        kernel.cut_student(
+            centre[part].copy(), scale, density[None, None], points, 0, low[part].copy(), high[part].copy(),
+            *kernel.quadrature(), value, variance,
+        )  # fmt: skip
+        return value, variance
+
+    part = slice(0, SEARCH_SAMPLES)
+    there, truth = stream.known[part], stream.x[part]
+
+    def cost(numbers: tuple[float, ...]) -> float:
+        return float(np.mean((cut(part, _density(numbers, unit))[0] - truth)[there] ** 2))
+
+    density = _density(_search(cost), unit)
+    values, variances = cut(slice(None), density)
+    errors = np.mean((values - stream.x)[stream.known] ** 2)
+    density[kernel.CALIBRATION] = errors / max(float(np.mean(variances[stream.known])), 1e-12)
+    return density, values
 
 
-def _fit_density(model: RefinementModel, stream: Stream) -> RefinementModel:
-    residual = stream.x - _prediction(model, stream)
-    unit = float(np.std(residual[stream.known]))
-    best, least = model, np.inf
-    for degrees in DEGREES:
-        for gain in GAINS:
-            for base in BASES:
-                trial = replace(model, scale_base=base * unit, scale_gain=gain, scale_alone=unit, degrees=degrees)
-                error = distortion(trial, stream)
+def _density(numbers: tuple[float, ...], unit: float) -> np.ndarray:
+    base, gain, degrees = numbers
+    return np.array([base * unit, gain, unit, degrees, 1.0])
+
+
+def _search(cost) -> tuple[float, ...]:
+    """Coordinate descent over the grids."""
+    best, least = START, cost(START)
+    for _ in range(ROUNDS):
+        for position, grid in enumerate((BASES, GAINS, DEGREES)):
+            for value in grid:
+                trial = (*best[:position], value, *best[position + 1 :])
+                error = cost(trial)
                 if error < least:
                     best, least = trial, error
     return best
 
 
-def _prediction(model: RefinementModel, stream: Stream) -> np.ndarray:
-    from edge_wz.decoders.refinement import predict
+def _prediction(single: RefinementModel, stream: Stream) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a model with one pass: the predictions, and how far own values reach."""
+    samples = len(stream.x)
+    past, future, keys = (np.empty(samples, np.int64) for _ in range(3))
+    kernel.find_reach(stream.known.copy(), np.flatnonzero(stream.starts), 0, past, future)
+    beside, weights, mean = _beside(stream), Weights(single), np.empty(samples)
+    kernel.find_keys(_points(stream), beside, past, future, keys)
+    rows = weights.rows(keys)
+    own = np.concatenate([np.zeros(OWN_REACH), stream.recon])
+    kernel.predict(own, beside, rows, weights.table, 0, mean)
+    return mean, past, future
 
-    past, future = reach(stream.known, stream.starts)
-    pattern, rows = Weights(model).rows(past, future, side_mask(stream.side, past, future))
-    mean = np.empty(stream.x.shape[0])
-    predict(stream.recon, np.nan_to_num(stream.side), pattern, rows, mean)
-    return mean
+
+def _beside(stream: Stream) -> np.ndarray:
+    return np.concatenate([np.full((SIDE_REACH, stream.side.shape[1]), np.nan), stream.side])
+
+
+def _points(stream: Stream, point: int = 0) -> np.ndarray:
+    return np.full(len(stream.x), point, np.int32)

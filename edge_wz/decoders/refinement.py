@@ -1,12 +1,14 @@
 """Reconstruct inside the received cell from what lies on both sides of it.
 
-Every sample of a packet is predicted linearly from the node's own reconstructions before and after it (never its own) and from the
-neighbours around it; a Student t density with a tracked scale stands around that prediction, is cut to the received cell, and its
-mean is the reconstruction. Unlike `kalman` this is not causal inside a packet: it runs once the packet is complete, never looks past
-its end, and costs the node nothing.
+Every sample of a packet is predicted linearly from the node's own values before and after it (never its own) and from the
+neighbours around it; a Student t density whose scale follows the prediction errors nearby stands around that prediction, is cut to
+the received cell, and its mean is the new value. A second pass predicts from the values of the first, which are closer to
+the source than reconstructions are. Unlike `kalman` this is not causal inside a packet: it runs once the packet is complete, never
+looks past its end, and costs the node nothing.
 
 Which samples exist differs from sample to sample (packet edges, losses, a missing neighbour), so a model holds joint second
-moments and `Weights` solves for the pattern at hand, once per pattern.
+moments and `Weights` solves for the pattern at hand, once per pattern. The degrees of freedom are odd: then the density is a whole
+power, and needs no logarithm.
 """
 
 from __future__ import annotations
@@ -22,141 +24,228 @@ OWN_REACH = 5
 SIDE_REACH = 4
 SCALE_REACH = 4
 QUADRATURE = 16
-_NODES, _QUADRATURE_WEIGHTS = np.polynomial.legendre.leggauss(QUADRATURE)
+BASE, GAIN, ALONE, DEGREES, CALIBRATION = range(5)  # columns of RefinementModel.density
+MAX_NEIGHBOURS = 12  # a pattern has one bit for each
+_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(QUADRATURE)
+
+_EDGES = OWN_REACH + 1
+_UNSOLVED = -1
+
+
+def quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights for `cut_student`."""
+    return _NODES, _NODE_WEIGHTS
+
+
+def features(neighbours: int) -> int:
+    """Entries of the moments: the source, own values at -OWN_REACH..OWN_REACH without 0, neighbours at -SIDE_REACH..SIDE_REACH."""
+    return 1 + 2 * OWN_REACH + neighbours * (2 * SIDE_REACH + 1)
 
 
 class Weights:
-    """Rows of prediction weights by availability pattern, solved when a pattern first appears.
+    """Rows of prediction weights by pattern, solved when a pattern first appears; one row per pass.
 
-    Feature order: own -OWN_REACH..OWN_REACH without 0, then neighbour 0 at -SIDE_REACH..SIDE_REACH, neighbour 1, ...
+    A pattern is (rate point, bits of the neighbours that are there, own values before, own values after). A row is the constant, then
+    the weights in the order of `features`.
     """
 
     def __init__(self, model: RefinementModel) -> None:
         self.model = model
-        self._row_of: dict[int, int] = {}
-        self._rows: list[np.ndarray] = []
+        self.passes = model.density.shape[1]
+        self.density = np.array(model.density, dtype=np.float64, order="C")  # writable, as kernels are compiled for
+        patterns = len(model.density) << model.neighbours
+        self._row_of = np.full(patterns * _EDGES * _EDGES, _UNSOLVED, dtype=np.int64)
+        self.table = np.zeros((0, self.passes, features(model.neighbours)))
 
-    def rows(self, past: np.ndarray, future: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(pattern[T], weights[patterns, 1 + features]) for `past`, `future` (T,) in 0..OWN_REACH and neighbour bit masks (T,)."""
-        keys = (mask.astype(np.int64) * (OWN_REACH + 1) + past) * (OWN_REACH + 1) + future
-        unique, inverse = np.unique(keys, return_inverse=True)
-        rows = np.array([self._row(int(key)) for key in unique], dtype=np.int64)
-        return rows[inverse], np.stack(self._rows)
+    def rows(self, keys: np.ndarray) -> np.ndarray:
+        """The row in `table` of each key."""
+        rows = self._row_of[keys]
+        if rows.size and rows.min() == _UNSOLVED:
+            self._solve_new(np.unique(keys[rows == _UNSOLVED]))
+            rows = self._row_of[keys]
+        return rows
 
-    def _row(self, key: int) -> int:
-        row = self._row_of.get(key)
-        if row is None:
-            rest, future = divmod(key, OWN_REACH + 1)
-            mask, past = divmod(rest, OWN_REACH + 1)
-            row = self._row_of[key] = len(self._rows)
-            self._rows.append(self._solve(past, future, mask))
-        return row
+    def _solve_new(self, keys: np.ndarray) -> None:
+        self._row_of[keys] = len(self.table) + np.arange(len(keys))
+        solved = [[self._solve(int(key), sweep) for sweep in range(self.passes)] for key in keys]
+        self.table = np.ascontiguousarray(np.concatenate([self.table, np.array(solved)]))
 
-    def _solve(self, past: int, future: int, mask: int) -> np.ndarray:
-        use = available(past, future, mask, self.model.neighbours)
-        weights = np.zeros(use.size + 1)
-        mean, cov = self.model.mean, self.model.cov
-        index = np.flatnonzero(use) + 1
+    def _solve(self, key: int, sweep: int) -> np.ndarray:
+        rest, future = divmod(key, _EDGES)
+        rest, past = divmod(rest, _EDGES)
+        point, mask = divmod(rest, 1 << self.model.neighbours)
+        mean, cov = self.model.mean[point, sweep], self.model.cov[point, sweep]
+        weights = np.zeros(mean.size)
+        index = np.flatnonzero(available(past, future, mask, self.model.neighbours)) + 1
         if index.size:
-            # a ridge far below the quantisation noise keeps copies of one signal solvable
             block = cov[np.ix_(index, index)]
-            block = block + np.eye(index.size) * (1e-9 * np.trace(block) / index.size + 1e-12)
-            weights[index] = np.linalg.solve(block, cov[index, 0])
+            # a ridge far below the quantisation noise keeps copies of one signal solvable
+            scales = np.sqrt(np.diagonal(block)) + 1e-12
+            block = block / np.outer(scales, scales) + 1e-9 * np.eye(index.size)
+            weights[index] = np.linalg.solve(block, cov[index, 0] / scales) / scales
         weights[0] = mean[0] - weights[1:] @ mean[1:]
         return weights
 
 
 def available(past: int, future: int, mask: int, neighbours: int) -> np.ndarray:
-    """Which features exist: own samples `past` back and `future` ahead; neighbours of `mask`, ahead as far as the own ones."""
+    """Which features exist: own values `past` back and `future` ahead; neighbours of `mask`, whole but for what lies ahead of `future`."""
     offsets = np.array([i for i in range(-OWN_REACH, OWN_REACH + 1) if i])
     own = np.where(offsets < 0, -offsets <= past, offsets <= future)
-    side_offsets = np.arange(-SIDE_REACH, SIDE_REACH + 1)
-    reach = np.where(side_offsets < 0, -side_offsets <= past, side_offsets <= future)
-    sides = [reach & bool(mask >> j & 1) for j in range(neighbours)]
+    ahead = np.arange(-SIDE_REACH, SIDE_REACH + 1) <= future
+    sides = [ahead & bool(mask >> j & 1) for j in range(neighbours)]
     return np.concatenate([own, *sides])
 
 
 @njit(cache=True)
-def predict(recon, side, pattern, weights, mean_out):
-    """Linear prediction of every sample. recon: (T,), side: (T, m); features that a pattern lacks have weight 0."""
-    samples = recon.shape[0]
-    neighbours = side.shape[1]
+def find_reach(known, starts, past_before, past, future):
+    """Own values known without a gap before each slot (`past_before` of them before the first), and after it in its packet.
+
+    starts: first slots of the packets, rising. Fills past, future (T,), each 0..OWN_REACH.
+    """
+    samples = known.shape[0]
+    count = past_before
     for n in range(samples):
-        row = weights[pattern[n]]
-        total = row[0]
-        column = 1
-        for offset in range(-OWN_REACH, OWN_REACH + 1):
-            if offset == 0:
-                continue
-            if row[column] != 0.0:
-                total += row[column] * recon[n + offset]
-            column += 1
-        for j in range(neighbours):
-            for offset in range(-SIDE_REACH, SIDE_REACH + 1):
-                if row[column] != 0.0:
-                    total += row[column] * side[n + offset, j]
-                column += 1
-        mean_out[n] = total
+        past[n] = count
+        count = min(count + 1, OWN_REACH) if known[n] else 0
+    end, count = starts.shape[0] - 1, 0
+    for back in range(samples):
+        n = samples - 1 - back
+        future[n] = count
+        count = min(count + 1, OWN_REACH) if known[n] else 0
+        if end >= 0 and starts[end] == n:
+            count = 0
+            end -= 1
 
 
 @njit(cache=True)
-def local_deviation(recon, mean, past, future, out):
-    """Triangular average of |prediction - reconstruction| around each sample, itself left out: tracks the scale."""
-    samples = recon.shape[0]
-    for n in range(samples):
+def find_keys(rate_points, side, past, future, keys):
+    """The pattern of each slot (`Weights`). side: (SIDE_REACH + T, m), NaN missing; the first rows lie before the first slot."""
+    neighbours = side.shape[1]
+    for n in range(keys.shape[0]):
+        mask = 0
+        ahead = min(future[n], SIDE_REACH)
+        for j in range(neighbours):
+            whole = 1
+            for row in range(n, n + SIDE_REACH + ahead + 1):
+                if not math.isfinite(side[row, j]):
+                    whole = 0
+                    break
+            mask |= whole << j
+        keys[n] = (((rate_points[n] << neighbours) + mask) * _EDGES + past[n]) * _EDGES + future[n]
+
+
+@njit(cache=True)
+def predict(own, side, rows, table, sweep, mean):
+    """Linear prediction of every slot. own: (OWN_REACH + T,), side: (SIDE_REACH + T, m); a weight of 0 is not multiplied, as its
+    feature may be missing or beyond the end."""
+    neighbours = side.shape[1]
+    for n in range(mean.shape[0]):
+        weights = table[rows[n], sweep]
+        total = weights[0]
+        column = 1
+        for at in range(n, n + 2 * OWN_REACH + 1):
+            if at == n + OWN_REACH:
+                continue
+            if weights[column] != 0.0:
+                total += weights[column] * own[at]
+            column += 1
+        for j in range(neighbours):
+            for at in range(n, n + 2 * SIDE_REACH + 1):
+                if weights[column] != 0.0:
+                    total += weights[column] * side[at, j]
+                column += 1
+        mean[n] = total
+
+
+@njit(cache=True)
+def track_scale(errors, past, future, points, rate_points, sweep, scale):
+    """Scale of the density of every slot from the triangular average of the errors around it, its own left out.
+
+    errors: (SCALE_REACH + T,), |prediction - value|; points: `RefinementModel.density`.
+    """
+    for n in range(scale.shape[0]):
         total = 0.0
         norm = 0.0
         for offset in range(-min(SCALE_REACH, past[n]), min(SCALE_REACH, future[n]) + 1):
             if offset != 0:
                 weight = SCALE_REACH + 1.0 - abs(offset)
-                total += weight * abs(mean[n + offset] - recon[n + offset])
+                total += weight * errors[n + SCALE_REACH + offset]
                 norm += weight
-        out[n] = total / norm if norm > 0.0 else -1.0
+        row = points[rate_points[n], sweep]
+        scale[n] = row[BASE] + row[GAIN] * total / norm if norm > 0.0 else row[ALONE]
 
 
 @njit(cache=True)
-def cut_student(mean, scale, degrees, low, high, nodes, node_weights, value_out, variance_out):
-    """Mean and variance of a Student t density of `degrees` freedom cut to [low, high], by quadrature."""
-    power = -0.5 * (degrees + 1.0)
+def cut_student(mean, scale, points, rate_points, sweep, low, high, nodes, node_weights, value, variance):
+    """Mean and variance of a Student t density cut to [low, high], by quadrature; slots with NaN there are left as they are."""
     for n in range(mean.shape[0]):
+        if not low[n] <= high[n]:
+            continue
+        degrees = points[rate_points[n], sweep, DEGREES]
+        power = int(0.5 * (degrees + 1.0))
+        spread = degrees * scale[n] * scale[n] + 1e-12
         centre = 0.5 * (low[n] + high[n])
         half = 0.5 * (high[n] - low[n])
         # relative to the point of the cell nearest to the mean, so that far tails do not underflow
         nearest = min(max(mean[n], low[n]), high[n]) - mean[n]
-        base = math.log(degrees * scale[n] * scale[n] + nearest * nearest)
-        norm = 0.0
-        first = 0.0
-        second = 0.0
+        peak = spread + nearest * nearest
+        norm, first, second = 0.0, 0.0, 0.0
         for i in range(nodes.shape[0]):
             offset = half * nodes[i]
             distance = centre + offset - mean[n]
-            weight = node_weights[i] * math.exp(power * (math.log(degrees * scale[n] * scale[n] + distance * distance) - base))
+            ratio = peak / (spread + distance * distance)
+            weight = node_weights[i]
+            for _ in range(power):
+                weight *= ratio
             norm += weight
             first += weight * offset
             second += weight * offset * offset
         if norm > 0.0:
-            value_out[n] = centre + first / norm
-            variance_out[n] = max(second / norm - (first / norm) ** 2, 0.0)
+            value[n] = centre + first / norm
+            variance[n] = max(second / norm - (first / norm) ** 2, 0.0) * points[rate_points[n], sweep, CALIBRATION]
         else:
-            value_out[n] = centre
-            variance_out[n] = half * half / 3.0
+            value[n] = centre
+            variance[n] = half * half / 3.0
+
+
+@njit(cache=True)
+def run_pass(
+    own, side, errors, rows, table, points, sweep, rate_points, past, future, low, high, nodes, node_weights,
+    mean, scale, value, variance,
+):  # fmt: skip
+    """One pass. Fills errors[SCALE_REACH:], mean, scale, value and variance; slots without a cell keep what stood there."""
+    predict(own, side, rows, table, sweep, mean)
+    for n in range(mean.shape[0]):
+        errors[SCALE_REACH + n] = abs(mean[n] - own[OWN_REACH + n])
+    track_scale(errors, past, future, points, rate_points, sweep, scale)
+    cut_student(mean, scale, points, rate_points, sweep, low, high, nodes, node_weights, value, variance)
 
 
 def refine(
-    model: RefinementModel, weights: Weights, recon: np.ndarray, low: np.ndarray, high: np.ndarray, side: np.ndarray,
-    past: np.ndarray, future: np.ndarray, mask: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Values and variances, (T,) each, in source LSB.
+    weights: Weights, own: np.ndarray, errors: np.ndarray, reached: int, beside: np.ndarray, rate_points: np.ndarray,
+    starts: np.ndarray, recon: np.ndarray, low: np.ndarray, high: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Values and variances, (T,) each in source LSB, and how many of the last values are known without a gap.
 
-    recon, low, high: (T,) reconstruction and cell of the stream, in LSB; side: (T, m) sensor units of each neighbour, anything where `mask` says
-    absent; past, future: (T,) how many own samples exist before and after, 0..OWN_REACH, within these arrays; mask: (T,) bits.
+    own: (passes, OWN_REACH), errors: (passes, SCALE_REACH), what stood before the first slot, `reached` of it known; both are updated to
+    what stands before the next one. beside: (SIDE_REACH + T, m); low, high: (T,) cells in LSB, NaN where nothing is known; starts: first
+    slots of the packets. All arrays C-contiguous and writable.
     """
-    pattern, rows = weights.rows(past, future, mask)
-    mean = np.empty(recon.shape[0])
-    predict(recon, side, pattern, rows, mean)
-    deviation = np.empty_like(mean)
-    local_deviation(recon, mean, past, future, deviation)
-    scale = np.where(deviation >= 0, model.scale_base + model.scale_gain * deviation, model.scale_alone)
-    value, variance = np.empty_like(mean), np.empty_like(mean)
-    cut_student(mean, scale, model.degrees, low, high, _NODES, _QUADRATURE_WEIGHTS, value, variance)
-    return value, variance
+    samples = recon.shape[0]
+    known = low <= high
+    past, future, keys = (np.empty(samples, np.int64) for _ in range(3))
+    find_reach(known, starts, reached, past, future)
+    find_keys(rate_points, beside, past, future, keys)
+    rows = weights.rows(keys)
+    values = recon.copy()
+    variances, mean, scale = np.empty(samples), np.empty(samples), np.empty(samples)
+    for sweep in range(weights.passes):
+        read, made = np.concatenate([own[sweep], values]), np.concatenate([errors[sweep], values])
+        run_pass(
+            read, beside, made, rows, weights.table, weights.density, sweep, rate_points, past, future, low, high,
+            _NODES, _NODE_WEIGHTS, mean, scale, values, variances,
+        )  # fmt: skip
+        own[sweep], errors[sweep] = read[samples:], made[samples:]
+    if samples:
+        reached = min(int(past[-1]) + 1, OWN_REACH) if known[-1] else 0
+    return values, variances, reached

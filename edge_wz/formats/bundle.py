@@ -29,7 +29,7 @@ from edge_wz.model import Model, RefinementModel, SideFilter, StateSpace, frozen
 MANIFEST = "manifest.json"
 NODE = "node.bin"
 GATEWAY = "gateway.npz"
-DECODERS = {"nested": ("nearest", "posterior", "kalman"), "predictive": ("midpoint", "kalman")}
+DECODERS = {"nested": ("nearest", "posterior", "kalman"), "predictive": ("midpoint", "kalman", "refine")}
 PARTS: dict[str, type] = {"state_space": StateSpace, "side_filter": SideFilter, "refinement": RefinementModel}
 MAX_BUNDLE_BYTES = 1 << 28  # unpacked; far above any model, far below what hurts a gateway
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -254,11 +254,15 @@ def _check(model: Model, where: str) -> None:
     _require(len(set(model.side)) == len(model.side), where, MANIFEST, f"'side' names one twice: {list(model.side)}")
     _require(model.decoder != "kalman" or model.state_space is not None, where, GATEWAY,
              "decoder kalman needs a state space")
+    _require(model.decoder != "refine" or model.refinement is not None, where, GATEWAY,
+             "decoder refine needs moments")
     shapes = _expected_shapes(model)
     for name, array in _gateway_arrays(model).items():
         shape = shapes.get(name, ())
         _require(array.shape == shape, where, GATEWAY, f"{name} has shape {array.shape}, not {shape}")
         _require(bool(np.isfinite(array).all()), where, GATEWAY, f"{name} has entries that are not finite")
+    _require(model.refinement is None or model.refinement.neighbours in (0, len(model.side)), where, GATEWAY,
+             "refinement looks at a part of the neighbours")
 
 
 def _expected_shapes(model: Model) -> dict[str, tuple[int, ...]]:
@@ -274,8 +278,10 @@ def _expected_shapes(model: Model) -> dict[str, tuple[int, ...]]:
         shapes |= {"side_filter.mean": (entries,), "side_filter.cov": (entries, entries)}
         shapes |= {"side_filter.output_taps": (model.side_filter.output_taps.size,)}
     if model.refinement is not None:
-        entries = model.refinement.mean.size
-        shapes |= {"refinement.mean": (entries,), "refinement.cov": (entries, entries)}
+        rows, entries = model.refinement.density.shape[:2], 11 + 9 * model.refinement.neighbours
+        rows = (len(model.node.rate_points), *rows[1:])
+        shapes |= {"refinement.mean": (*rows, entries), "refinement.cov": (*rows, entries, entries)}
+        shapes |= {"refinement.density": (*rows, 5)}
     return shapes
 
 
