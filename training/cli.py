@@ -65,8 +65,8 @@ def learning_options(command: Options) -> Options:
               help="By estimated moments, or by gradients (nested only, needs torch).")
 @click.option("--decoder", help="nested: nearest, posterior, kalman; predictive: midpoint, kalman.")
 @click.option("--packet-samples", type=click.IntRange(1, 4096), default=32, show_default=True)
-@click.option("--level-check", type=click.Choice(["0", "4", "8"]), default="0", show_default=True,
-              help="nested: bits per packet that tell a wrongly resolved bin.")
+@click.option("--level-check", type=click.Choice(["0", "4", "8"]),
+              help="nested: bits per packet that tell a wrongly resolved bin and let it heal.  [default: 8]")
 @click.option("--name", default="", help="Name of the node.  [default: the source]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @learning_options

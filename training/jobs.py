@@ -38,7 +38,7 @@ def train(recording: Recording, source: str, side: tuple[str, ...], out: str, op
     with progress("design", 1) as advance:
         model = design.design(
             recording, source, side, options["scheme"], decoder=options["decoder"],
-            packet_samples=options["packet_samples"], level_check_bits=int(options["level_check"]), **given,
+            packet_samples=options["packet_samples"], level_check_bits=_level_check_bits(options), **given,
         )
         advance(1)
     model = dataclasses.replace(model, name=options["name"] or model.name or source)
@@ -56,7 +56,7 @@ def _learn(recording: Recording, source: str, side: tuple[str, ...], out: str, o
     rates = options["rate"] if isinstance(options["rate"], tuple) else (options["rate"],)
     given = {name: options[name] for name in LEARNING if options[name] is not None}
     wanted = gradient.Options(
-        rates, packet_samples=options["packet_samples"], level_check_bits=int(options["level_check"]), **given
+        rates, packet_samples=options["packet_samples"], level_check_bits=_level_check_bits(options), **given
     )
     recipe = gradient.RECIPES[wanted.recipe]
     with live_progress("train", (wanted.restarts or recipe.restarts) * recipe.steps) as show:
@@ -72,6 +72,13 @@ def _learn(recording: Recording, source: str, side: tuple[str, ...], out: str, o
     bundle.save(out, model, gradient.graphs(model, _say))
     gradient.finish(out)
     return training_report(model, out, recording)
+
+
+def _level_check_bits(options: dict[str, Any]) -> int:
+    """On unless told otherwise: recordings drift, and without it a decoder that went wrong neither knows nor returns."""
+    if options["level_check"] is None:
+        return 8 if options["scheme"] == "nested" else 0
+    return int(options["level_check"])
 
 
 def _say(text: str) -> None:
