@@ -1,16 +1,29 @@
-"""The window of side information, `nearest` and `posterior`: gaps, splits, encoder filters, and what they must achieve."""
+"""The window of side information, `nearest` and `posterior`: gaps, splits, encoder filters, what they must achieve."""
 
 import numpy as np
 import pytest
 
 from edge_wz.codec import bounds, metrics
-from edge_wz.codec.reconstruction import CONCEALED, RESOLVED, Decoder
+from edge_wz.codec.reconstruction import CONCEALED, RESOLVED, SUSPECT, Decoder
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.decoders.side_window import Windows
 from edge_wz.errors import InputError
 from edge_wz.formats import blob
+from edge_wz.kernels.nested_quantizer import check_levels
 from edge_wz.model import Model, SideFilter
-from tests.decoder_models import LSB, PACKET, decode, encode, lose, nested_model, nested_point, pair, part, side_filter, stream
+from tests.decoder_models import (
+    LSB,
+    PACKET,
+    decode,
+    encode,
+    lose,
+    nested_model,
+    nested_point,
+    pair,
+    part,
+    side_filter,
+    stream,
+)
 
 
 def two_neighbours(samples: int, seed: int):
@@ -164,6 +177,21 @@ def test_max_error_and_the_chance_of_a_wrong_candidate():
 
 def bound(step_lsb: float) -> float:
     return step_lsb / 2 * LSB
+
+
+def test_level_check_marks_packets_with_a_wrong_level():
+    """`posterior` stays with its levels; what `kalman` does then is tested with `codec.healing`."""
+    _, x, y = pair("fig5", 400 * PACKET, 11)
+    model = nested_model(None, 0.2, 4, "posterior", level_check_bits=8, side_filter=side_filter(x, y, 5, [1.0]))
+    bins, turns = encode(model, x)
+    present = np.ones(PACKET, np.bool_)
+    checks = np.array([check_levels(t, present, 8) for t in turns.reshape(-1, PACKET)], np.int32)
+    result = decode(model, stream(bins, checks=checks), y)
+    wrong = ((result.levels + 32768) // 4 != turns).reshape(-1, PACKET).any(axis=1)
+    suspect = (result.flags & SUSPECT > 0).reshape(-1, PACKET).all(axis=1)
+    assert 5 < wrong.sum() < 400
+    assert not np.any(suspect & ~wrong)
+    assert np.mean(suspect[wrong]) > 0.97
 
 
 def test_without_side_information_the_mean_stands_in():

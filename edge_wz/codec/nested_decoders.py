@@ -166,7 +166,7 @@ class Kalman:
     def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
         out, belief, p = Decoded.empty(indices.values.size), state.copy(), self._predictor
         self._kernel(
-            belief, p.F, p.G, p.mean, indices.values, indices.rate_points, self._points, side.values, side.sigmas,
+            belief, *p.tables, indices.values, indices.rate_points, self._points, side.values, side.sigmas,
             self._max_error, out.values, out.sigmas, out.flags, out.levels,
         )  # fmt: skip
         return out, belief

@@ -17,7 +17,9 @@ from edge_wz.decoders import hold, kalman
 from edge_wz.model import Model
 
 
-class _Cells:
+class Cells:
+    """The cell of every sample, in codes."""
+
     def __init__(self, model: Model) -> None:
         points = model.node.rate_points
         self._steps = np.array([point.step_q8 for point in points], dtype=np.int64)
@@ -37,7 +39,7 @@ class Midpoint:
     neighbours = 0
 
     def __init__(self, model: Model) -> None:
-        self._cells = _Cells(model)
+        self._cells = Cells(model)
 
     def initial_state(self) -> np.ndarray:
         return np.array([0.0, hold.UNKNOWN_VARIANCE, 0.0, 0.0])
@@ -53,7 +55,7 @@ class Refined:
     """`kalman`. State: the belief of `codec.state_space`."""
 
     def __init__(self, model: Model) -> None:
-        self._cells = _Cells(model)
+        self._cells = Cells(model)
         self._predictor = Predictor(require_state_space(model))
         _, self._kernel = kalman.kernels(*self._predictor.sizes)
         self._max_error = max_error_lsb(model)
@@ -66,7 +68,7 @@ class Refined:
         out, belief, p = Decoded.empty(indices.values.size), state.copy(), self._predictor
         out.levels[:] = indices.values
         self._kernel(
-            belief, p.F, p.G, p.mean, *self._cells.of(indices), side.values, side.sigmas, self._max_error,
+            belief, *p.tables, *self._cells.of(indices), side.values, side.sigmas, self._max_error,
             out.values, out.sigmas, out.flags,
         )  # fmt: skip
         return out, belief

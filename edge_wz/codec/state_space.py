@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edge_wz.decoders import kalman
 from edge_wz.errors import InputError
 from edge_wz.model import Model, StateSpace
 
@@ -38,6 +39,7 @@ class Predictor:
         self.G = np.ascontiguousarray(np.block([[space.Q, space.S], [space.S.T, space.R]]), dtype=np.float64)
         self.mean = np.array(space.mean, dtype=np.float64)
         self.neighbours = len(space.mean) - 1
+        self.tables = kalman.tables(self.F, self.G, self.mean)
         self.sizes = len(space.A), self.neighbours
         start = stationary_covariance(space.A, space.Q)
         self._start = np.concatenate([np.zeros(len(space.A)), start.ravel()])

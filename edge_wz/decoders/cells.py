@@ -22,7 +22,7 @@ RESOLVED, CONCEALED, SUSPECT, ABSENT = 1, 2, 4, 8
 # Columns of a table of nested rate points, float64[points, 6].
 SCALE, ROUNDING, TAP, MODULUS, LEVEL_MIN, LEVEL_MAX = range(6)
 
-REACH_SQUARED = 30.0  # a candidate is skipped if its mass is less than exp(-15) of the nearest one's
+REACH_SQUARED = 24.0  # a candidate is skipped if its mass is less than exp(-12) of the nearest one's
 FAR_CELLS = 30.0  # sigmas to the nearest candidate from where on masses are relative: near 38 they underflow
 MAX_CELLS = 64  # more cells than this within reach tell nothing: the belief stays as it was
 SURE = 0.9  # a winning candidate with less posterior weight than this is flagged SUSPECT

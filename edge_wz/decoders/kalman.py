@@ -1,20 +1,20 @@
 """`kalman`: an assumed-density filter over the state-space model, for both schemes.
 
-Each sample: predict source and neighbours jointly with the next state, condition on the neighbours that are there, cut the
-Gaussian that is left for the source to what was received (the cells of a bin, or one cell of `predictive`), and replace the
-result by the Gaussian of the same mean and variance. So it uses the node's own past, which `decoders.posterior` does not. An
-absent neighbour is simply not conditioned on; a lost sample likewise. References: Maybeck, Stochastic Models, Estimation and
-Control, vol. 2, ch. 12; Minka, expectation propagation (one forward pass of it).
+Each sample: predict source and neighbours jointly with the next state, condition on the neighbours that are there, cut
+the Gaussian that is left for the source to what was received (the cells of a bin, or one cell of `predictive`), and
+replace the result by the Gaussian of the same mean and variance. So it uses the node's own past, which
+`decoders.posterior` does not. An absent neighbour is simply not conditioned on; a lost sample likewise. References:
+Maybeck, Stochastic Models, Estimation and Control, vol. 2, ch. 12; Minka, expectation propagation (one forward pass).
 
 The joint vector is z = (s[n+1], source, neighbours): z = F s + g, F = [A; C], Cov g = G = [[Q, S], [S', R]].
 The state is one flat array: mean of s (d), then its covariance (d*d).
 
-Loops this short cost more in bounds than in arithmetic, so `kernels(d, m)` compiles them for their sizes: three to six times
-faster. Beyond `MAX_UNROLLED` one kernel takes sizes at run time.
+Loops this short cost more in bounds than in arithmetic, so `kernels(d, m)` compiles them for their sizes: three to six
+times faster. Beyond `MAX_UNROLLED` one kernel takes sizes at run time.
 """
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numba import njit
@@ -39,24 +39,32 @@ MAX_UNROLLED = 8  # size of the joint vector
 
 
 @njit(cache=True, inline="always")
-def predict_joint(state, d, size, F, G, mean, z, joint, work):
-    """Mean `z` and covariance `joint` (upper triangle) of next state and observations; `work`: F P."""
+def predict_joint(state, d, size, F, rows, columns, G, mean, z, joint, work):
+    """Mean `z` and covariance `joint` (upper triangle) of next state and observations; `work`: F P.
+
+    `F` holds the entries that are not 0, row after row (companion forms have few), `rows` where each row begins; each
+    row has at least one entry.
+    """
     for i in range(size):
-        total = mean[i - d] if i >= d else 0.0
+        first = rows[i]
+        factor, column = F[first], columns[first]
+        z[i] = mean[i] + factor * state[column]
         for k in range(d):
-            total += F[i, k] * state[k]
-        z[i] = total
-        for k in range(d):
-            total = 0.0
-            for j in range(d):
-                total += F[i, j] * state[d + j * d + k]
-            work[i, k] = total
-    for j in range(size):
-        for i in range(j + 1):
-            total = G[i, j]
+            work[i, k] = factor * state[d + column * d + k]
+        for entry in range(first + 1, rows[i + 1]):
+            factor, column = F[entry], columns[entry]
+            z[i] += factor * state[column]
             for k in range(d):
-                total += F[j, k] * work[i, k]
-            joint[i, j] = total
+                work[i, k] += factor * state[d + column * d + k]
+    for j in range(size):
+        first = rows[j]
+        factor, column = F[first], columns[first]
+        for i in range(j + 1):
+            joint[i, j] = G[i, j] + factor * work[i, column]
+        for entry in range(first + 1, rows[j + 1]):
+            factor, column = F[entry], columns[entry]
+            for i in range(j + 1):
+                joint[i, j] += factor * work[i, column]
 
 
 @njit(cache=True, inline="always")
@@ -90,23 +98,33 @@ def absorb(state, z, joint, d, value, variance):
             state[d + j * d + i] = updated
 
 
+def tables(F: np.ndarray, G: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, ...]:
+    """F without its zeros (entries, where rows begin, their columns), G and the mean of z, in the kernels' order."""
+    kept = F != 0.0
+    kept[~kept.any(axis=1), 0] = True
+    row_of, columns = np.nonzero(kept)
+    rows = np.searchsorted(row_of, np.arange(len(F) + 1)).astype(np.int64)
+    return F[kept], rows, columns.astype(np.int64), G, np.concatenate([np.zeros(F.shape[1]), mean])
+
+
 def kernels(d: int, m: int):
     """(kalman_nested, kalman_cells) for a state of d and m neighbours."""
     return _kernels(d, m) if d + 1 + m <= MAX_UNROLLED else _kernels(0, 0)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kernels(fixed_d, fixed_m):
     @njit(cache=True)
     def kalman_nested(
-        state, F, G, mean, bins, rate_points, points, side, side_sigmas, max_error, values, sigmas, flags, levels
+        state, F, rows, columns, G, mean, bins, rate_points, points, side, side_sigmas, max_error,
+        values, sigmas, flags, levels,
     ):
         """Run over `bins`, changing `state`; fill `values`, `sigmas` (LSB), `flags`, `levels`."""
-        d, m = (fixed_d, fixed_m) if fixed_d > 0 else (F.shape[1], side.shape[1])
+        d, m = (fixed_d, fixed_m) if fixed_d > 0 else (G.shape[0] - 1 - side.shape[1], side.shape[1])
         size = d + 1 + m
         z, joint, work = np.empty(size), np.empty((size, size)), np.empty((size, d))
         for n in range(bins.size):
-            predict_joint(state, d, size, F, G, mean, z, joint, work)
+            predict_joint(state, d, size, F, rows, columns, G, mean, z, joint, work)
             condition_on_side(z, joint, side, side_sigmas, n, d + 1, m)
             value, variance, level = z[d], max(joint[d, d], MIN_VARIANCE), float(NO_LEVEL)
             flag = CONCEALED
@@ -123,13 +141,15 @@ def _kernels(fixed_d, fixed_m):
             values[n], sigmas[n], flags[n], levels[n] = value, math.sqrt(variance), flag, int(level)
 
     @njit(cache=True)
-    def kalman_cells(state, F, G, mean, lows, highs, side, side_sigmas, max_error, values, sigmas, flags):
+    def kalman_cells(
+        state, F, rows, columns, G, mean, lows, highs, side, side_sigmas, max_error, values, sigmas, flags,
+    ):
         """The same where the cell is known: [lows[n], highs[n]] in codes, NaN where the sample was lost or absent."""
-        d, m = (fixed_d, fixed_m) if fixed_d > 0 else (F.shape[1], side.shape[1])
+        d, m = (fixed_d, fixed_m) if fixed_d > 0 else (G.shape[0] - 1 - side.shape[1], side.shape[1])
         size = d + 1 + m
         z, joint, work = np.empty(size), np.empty((size, size)), np.empty((size, d))
         for n in range(lows.size):
-            predict_joint(state, d, size, F, G, mean, z, joint, work)
+            predict_joint(state, d, size, F, rows, columns, G, mean, z, joint, work)
             condition_on_side(z, joint, side, side_sigmas, n, d + 1, m)
             value, variance, flag = z[d], max(joint[d, d], MIN_VARIANCE), CONCEALED
             known = lows[n] <= highs[n]
