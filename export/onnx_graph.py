@@ -61,7 +61,9 @@ def decoder(chain: Chain) -> Any:
     estimate = graph.add("Add", side, graph.real(chain.mean_u - chain.zero))
     position = graph.add("Div", estimate, graph.real(chain.step))
     position = graph.add("Clip", position, graph.real(chain.lowest), graph.real(chain.highest))
-    base = graph.add("Cast", graph.add("Sub", "bin", graph.whole(LEVEL_BIAS)), to=real)
+    # the candidate in 0..J-1: far from zero, float32 has no digits left to tell two candidates apart
+    shifted = graph.add("Add", "bin", graph.whole(-LEVEL_BIAS % chain.modulus))
+    base = graph.add("Cast", graph.add("Mod", shifted, graph.whole(chain.modulus)), to=real)
     modulus = graph.real(chain.modulus)
     turns = graph.add("Round", graph.add("Div", graph.add("Sub", position, base), modulus))
     level = graph.add("Add", base, graph.add("Mul", turns, modulus))

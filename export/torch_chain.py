@@ -37,7 +37,7 @@ def decode(chain: Chain, bins: np.ndarray, side: np.ndarray, dtype: str = "float
     centred = torch.tensor(side, dtype=kind) - torch.tensor(chain.mean_y, dtype=kind)[:, None]
     estimate = _causal(torch, centred[None], chain.b, kind) + (chain.mean_u - chain.zero)
     position = (estimate / chain.step).clamp(chain.lowest, chain.highest)
-    base = torch.tensor(bins, dtype=kind) - LEVEL_BIAS
+    base = torch.tensor((bins - LEVEL_BIAS) % chain.modulus, dtype=kind)
     level = base + chain.modulus * torch.round((position - base) / chain.modulus)
     level = torch.where(level > chain.highest, level - chain.modulus, level)
     level = torch.where(level < chain.lowest, level + chain.modulus, level)
