@@ -28,9 +28,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("nodes", 200), ("samples", 3600), ("kills", 20), ("seed", 1)):
         options.add_argument(f"--{name}", type=int, default=default)
+    options.add_argument("--keep", type=Path, metavar="FOLDER", help="an empty folder for spool and stores")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder), asked.nodes, asked.samples, asked.kills, np.random.default_rng(asked.seed))
+        measure(asked.keep or Path(folder), asked.nodes, asked.samples, asked.kills, np.random.default_rng(asked.seed))
 
 
 def measure(folder: Path, nodes: int, samples: int, kills: int, rng: np.random.Generator) -> None:

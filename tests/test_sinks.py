@@ -43,12 +43,43 @@ def test_rows_and_position_in_one_transaction(tmp_path: Path) -> None:
     again.close()
 
 
-def test_replays_and_revisions_replace(tmp_path: Path) -> None:
+def test_revisions_replace(tmp_path: Path) -> None:
     store = Store(tmp_path / "s", "here")
-    for samples in ([decoded(0, [1.0, 2.0, 3.0])], [decoded(1, [20.0], 1)], [decoded(0, [1.0, 2.0, 3.0])],
-                    [decoded(2, [30.0], 1), decoded(2, [300.0], 2)]):
-        store.commit(Commit(1, 1, samples))
+    for samples in ([decoded(0, [1.0, 2.0, 3.0])], [decoded(1, [20.0], 1)],
+                    [decoded(2, [30.0], 1), decoded(2, [300.0], 2)], [decoded(2, [30.0], 1)]):
+        assert not store.commit(Commit(1, 1, samples))
     assert [(row[4], row[7]) for row in rows(tmp_path / "s")] == [(1.0, 0), (20.0, 1), (300.0, 2)]
+    store.close()
+
+
+def test_new_samples_of_a_taken_key_are_counted_and_the_earlier_ones_kept(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    store = Store(path, "here")
+    store.commit(Commit(1, 1, [decoded(0, [1.0, np.nan, 3.0]), decoded(1, [20.0], 1)]))
+    again = decoded(0, [1.0, 5.0, 3.0, 4.0])
+    other = decoded(0, [8.0], node_id=4)
+    assert store.commit(Commit(2, 2, [again, other])) == {1: 1}
+    assert store.commit(Commit(3, 3, [again])) == {}, "equal samples are no clash"
+    twice = [decoded(10, [1.0] * 40), decoded(10, [2.0] * 40)]
+    assert store.commit(Commit(4, 4, twice)) == {1: 40}, "within one commit too"
+    assert [row[4] for row in rows(path)][:4] == [1.0, 5.0, 3.0, 4.0]
+    assert [row[4] for row in rows(path)][4:] == [2.0] * 40 + [8.0]
+    replaced = sqlite3.connect(path).execute("SELECT value, revision FROM replaced").fetchall()
+    assert replaced == [(20.0, 1)] + [(1.0, 0)] * 40
+    late = decoded(0, [7.0], 3, first_time_us=5)
+    store.commit(Commit(5, 5, [late]))
+    assert rows(path)[0][4] == 1.0, "a revision of what is not there any more"
+    store.close()
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 100])
+def test_every_field_of_a_run_of_any_length(tmp_path: Path, count: int) -> None:
+    store = Store(tmp_path / "s", "here")
+    run = decoded(7, np.random.default_rng(count).normal(size=count).tolist())
+    store.commit(Commit(1, 1, [run]))
+    assert rows(tmp_path / "s") == [
+        (1, 2, 7 + i, run.first_time_us + 10 * i, run.values[i], 0.5, 1, 0) for i in range(count)
+    ]
     store.close()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 
@@ -42,6 +43,7 @@ class Consumer:
         self._sinks = [JsonLines(sink.path, lengths.get(str(sink.path))) for sink in config.sinks]
         self._pending: list[Samples] = []
         self._pending_samples = 0
+        self.replaced: Counter[int] = Counter()  # samples, by node, since this start
         self._told_models: set[tuple[int, bytes]] = set()
         self._statistics_at_s = float("-inf")
         self.position = store.position
@@ -92,7 +94,7 @@ class Consumer:
         for sink in self._sinks:
             sink.write(self._pending)
         statistics = time.monotonic() - self._statistics_at_s >= STATISTICS_EVERY_S
-        self._store.commit(Commit(
+        replaced = self._store.commit(Commit(
             position=self.position,
             time_us=self.time_us,
             samples=self._pending,
@@ -101,6 +103,10 @@ class Consumer:
             links=self._link_rows() if statistics else (),
             sinks={str(sink.path): sink.length for sink in self._sinks},
         ))
+        for node_id, samples in replaced.items():
+            self.replaced[node_id] += samples
+            _LOGGER.warning("%s: %d samples came again with other values (restarted without a new boot epoch?); the "
+                            "earlier ones are in the table replaced", self._name(node_id), samples)
         if statistics:
             self._statistics_at_s = time.monotonic()
         self._pending, self._pending_samples = [], 0

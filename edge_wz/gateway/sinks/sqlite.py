@@ -1,42 +1,32 @@
 """The store: decoded samples, the pipeline's snapshot and the position in the spool, in one SQLite file (WAL).
 
 One transaction holds what some link bytes became *and* how far they were read, so that after a kill the same bytes are
-read again and nothing is there twice: rows are keyed by (node, boot epoch, sample index) and a later revision replaces
-an earlier one. Readers may query at any time; a missing sample (absent at the sensor) has a NULL value.
+read again and nothing is there twice (`samples_table` says what happens to a key that comes again). Readers may query at
+any time; a missing sample (absent at the sensor) has a NULL value.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edge_wz.errors import StorageError
-from edge_wz.gateway.sinks import Samples
+from edge_wz.gateway.sinks import Samples, samples_table
 from edge_wz.gateway.storage import storage_errors
 
 STORE_VERSION = 1
-MAX_INTEGER = (1 << 63) - 1
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS snapshot(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS nodes(
     node INTEGER PRIMARY KEY, name TEXT NOT NULL, unit TEXT NOT NULL, model_id TEXT NOT NULL, statistics TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS links(link INTEGER PRIMARY KEY, name TEXT NOT NULL, statistics TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS samples(
-    node INTEGER, boot_epoch INTEGER, sample_index INTEGER, time_us INTEGER NOT NULL, value REAL, sigma REAL,
-    flags INTEGER NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY(node, boot_epoch, sample_index)) WITHOUT ROWID;
 """
-PUT_SAMPLES = """
-INSERT INTO samples VALUES(?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
-SET time_us = excluded.time_us, value = excluded.value, sigma = excluded.sigma, flags = excluded.flags,
-    revision = excluded.revision
-WHERE excluded.revision >= revision
-"""
+WAL_PAGES = 8192  # between checkpoints: a small commit should not pay for one
 
 
 @dataclass(frozen=True)
@@ -60,9 +50,10 @@ class Store:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            for setting in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -65536"):
+            for setting in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -65536",
+                            f"wal_autocheckpoint = {WAL_PAGES}"):
                 self._db.execute(f"PRAGMA {setting}")
-            self._db.executescript(SCHEMA)
+            self._db.executescript(SCHEMA + samples_table.SCHEMA)
             self._claim(source)
         self.position = int(self._meta("position", 0))
         self.time_us = int(self._meta("time_us", 0))
@@ -83,27 +74,29 @@ class Store:
         """Numbers that links had when the snapshot was taken, by name."""
         return {name: link for link, name in self._rows("SELECT link, name FROM links")}
 
-    def commit(self, commit: Commit) -> None:
-        """All of it or nothing. StorageError when the disk refuses."""
+    def commit(self, commit: Commit) -> Counter[int]:
+        """All of it or nothing; how many samples of each node other ones replaced. StorageError: the disk refuses."""
         with storage_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._write(commit)
+                replaced = self._write(commit)
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
         self.position, self.time_us = commit.position, commit.time_us
+        return replaced
 
-    def _write(self, commit: Commit) -> None:
-        self._db.executemany(PUT_SAMPLES, _rows(commit.samples))
+    def _write(self, commit: Commit) -> Counter[int]:
+        replaced = samples_table.write(self._db, commit.samples)
         self._db.executemany("INSERT OR REPLACE INTO snapshot VALUES(?, ?)", commit.snapshot.items())
         self._db.executemany("INSERT OR REPLACE INTO nodes VALUES(?, ?, ?, ?, ?)", commit.nodes)
         self._db.executemany("INSERT OR REPLACE INTO links VALUES(?, ?, ?)", commit.links)
         meta = {"position": commit.position, "time_us": commit.time_us}
         meta.update({f"sink:{path}": length for path, length in commit.sinks.items()})
         self._db.executemany("INSERT OR REPLACE INTO meta VALUES(?, ?)", meta.items())
+        return replaced
 
     def _claim(self, source: str) -> None:
         version = self._meta("version", STORE_VERSION)
@@ -122,21 +115,3 @@ class Store:
     def _rows(self, query: str) -> list[Any]:
         with storage_errors(self.path):
             return self._db.execute(query).fetchall()
-
-
-def _rows(samples: Sequence[Samples]) -> Iterator[tuple[Any, ...]]:
-    """Rows in key order, which the B-tree takes twice as fast; revisions of a run stay in the order they were made."""
-    for run in sorted(samples, key=lambda run: (run.node_id, run.boot_epoch, run.first_index)):
-        count = len(run.values)
-        yield from zip(
-            (run.node_id,) * count, (run.boot_epoch,) * count, range(run.first_index, run.first_index + count),
-            _event_times(run, count),
-            run.values.tolist(), run.sigmas.tolist(), np.asarray(run.flags).tolist(), (run.revision,) * count,
-            strict=True,
-        )
-
-
-def _event_times(run: Samples, count: int) -> Sequence[int]:
-    """An absurd hello can claim times that SQLite's integers do not hold; they stay at the largest."""
-    times = range(run.first_time_us, run.first_time_us + count * run.period_us, run.period_us)
-    return times if run.first_time_us + count * run.period_us <= MAX_INTEGER else [min(t, MAX_INTEGER) for t in times]
