@@ -20,10 +20,12 @@ from edge_wz.errors import InputError
 from edge_wz.model import Model, StateSpace
 from training import design_nested as nested
 from training import design_predictive as predictive
+from training import design_refined as refined
 from training.data import Recording
 from training.material import Material, from_arrays, gather, measure
 from training.state_space import identify, simulate, source_in_codes
 
+AUTO = "auto"  # the decoder of `predictive` is chosen by what it saves
 WRONG_CELL_TARGET = 1e-4
 SIDE_TAPS = 5
 SIMULATED_SAMPLES = 400_000
@@ -66,18 +68,24 @@ def design(
     level_check_bits: int = 0,
     hello_every: int = 128,
     side_taps: int = SIDE_TAPS,
+    side_as: str = "decoded",
     unit: str = "",
     name: str = "",
 ) -> Model:
     """A model of `source` with the neighbours `side`. Raises RecordingError, DesignError or InputError, one line
-    each."""
+    each.
+
+    `decoder` auto (predictive): refinement at the gateway where it pays. `side_as`: whether refinement expects
+    neighbours decoded, or true."""
+    if side_as not in refined.SIDES:
+        raise InputError(f"side_as must be {' or '.join(refined.SIDES)}, not '{side_as}'")
     targets = Targets.of(rate=rate, max_error=max_error, step=step)
     _check_decoder(scheme, decoder)
     material = gather(recording, source, side)
     noise = _coding_noise(targets, material)
     found = identify(material.in_codes, material.side, noise)
     options = (packet_samples, level_check_bits, hello_every, side_taps)
-    model = _design(material, found.space, scheme, targets, decoder, options)
+    model = _design(material, found.space, scheme, targets, decoder, options, side_as)
     provenance = {
         "method": "analytic",
         "recording": recording.path,
@@ -138,7 +146,9 @@ def from_state_space(
 def _check_decoder(scheme: str, decoder: str | None) -> None:
     if scheme not in DECODERS:
         raise InputError(f"scheme '{scheme}' is none of {', '.join(DECODERS)}")
-    if decoder is not None and decoder not in DECODERS[scheme]:
+    if decoder is None or (decoder == AUTO and scheme == "predictive"):
+        return
+    if decoder not in DECODERS[scheme]:
         raise InputError(f"decoder '{decoder}': scheme {scheme} has {', '.join(DECODERS[scheme])}")
 
 
@@ -164,12 +174,16 @@ def _design(
     targets: Targets,
     decoder: str | None,
     options: tuple[int, int, int, int],
+    side_as: str = "true",
 ) -> Model:
     if scheme == "nested":
         return _design_nested(material, space, targets, decoder or "kalman", options)
     packet_samples, level_check_bits, hello_every, _ = options
     if level_check_bits:
         raise InputError("predictive has no level check: its levels are never in doubt")
+    if decoder in ("refine", AUTO):
+        request = refined.Request(targets.kind, targets.values, decoder, side_as, packet_samples, hello_every)
+        return refined.design_refined(material, space, request)
     return predictive.design_predictive(
         material, space, targets.kind, targets.values, decoder, packet_samples, hello_every
     )

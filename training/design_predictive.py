@@ -10,6 +10,7 @@ the last quarter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +40,7 @@ RATE_SEARCHES = 12
 MAX_COEF_SUM = 15.9  # keeps the accumulator in 32 bits (SPEC 5.3)
 
 Rows = tuple[np.ndarray, ...]
+Steps = tuple[tuple[int, int], ...]  # (step_q8, rounding_q8) of each rate point
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +81,7 @@ class Shape:
     rows: Rows
     thresholds: tuple[int, ...]
     position_tables: int
-    steps: tuple[tuple[int, int], ...]
+    steps: Steps
 
     @property
     def tables(self) -> int:
@@ -97,22 +99,32 @@ def design_predictive(
 ) -> Model:
     """A model for targets of `kind` rate, max_error or step, in the units of the user; `space` with the source in
     codes."""
-    fitting, held, everything = _stretches(material, packet_samples)
+    steps = coding_steps(material, kind, values, packet_samples)
+    model = build(material, space, steps, packet_samples, hello_every)
+    model = replace(model, max_error=promised_error(kind, steps, material))
+    return with_decoder(model, material, decoder)
+
+
+def coding_steps(material: Material, kind: str, values: tuple[float, ...], packet_samples: int) -> Steps:
+    """One rate point for each target."""
     if kind == "rate":
-        steps = tuple(_step_for_rate(fitting, held, value) for value in values)
-    else:
-        steps = tuple(_coding_step(kind, value, material) for value in values)
+        fitting, held, _ = stretches(material, packet_samples)
+        return tuple(step_for_rate(fitting, held, value) for value in values)
+    return tuple(coding_step(kind, value, material) for value in values)
+
+
+def build(material: Material, space: StateSpace, steps: Steps, packet_samples: int, hello_every: int) -> Model:
+    """The model with these rate points, reconstructed at mid-cell."""
+    fitting, held, everything = stretches(material, packet_samples)
     shape = _choose(fitting, held, steps)
-    rows = _fit_rows(everything, len(shape.rows) - 1, steps, _is_hold(shape.rows))
+    rows = fit_rows(everything, len(shape.rows) - 1, steps, is_hold(shape.rows))
     shape = replace(shape, rows=rows)
     tables = [_fit_tables(everything, shape, step) for step in range(len(steps))]
     node = _node(shape, tables, packet_samples, hello_every, material)
-    bound = _bound(kind, steps, material)
-    model = Model(node=node, decoder="midpoint", max_error=bound, state_space=space)
-    return _with_decoder(model, material, decoder)
+    return Model(node=node, decoder="midpoint", state_space=space)
 
 
-def _stretches(material: Material, size: int) -> tuple[Packets, Packets, Packets]:
+def stretches(material: Material, size: int) -> tuple[Packets, Packets, Packets]:
     phases = PHASES if len(material.codes) < PHASES_BELOW and size >= PHASES else 1
     cut = int(len(material.codes) * (1 - HELD_OUT)) // size * size
     fitting = Packets.cut(material.part(0, cut), size, phases)
@@ -125,7 +137,7 @@ def _stretches(material: Material, size: int) -> tuple[Packets, Packets, Packets
     return fitting, held, Packets.cut(material, size, phases)
 
 
-def _coding_step(kind: str, value: float, material: Material) -> tuple[int, int]:
+def coding_step(kind: str, value: float, material: Material) -> tuple[int, int]:
     if kind == "max_error":
         allowed = (value - material.rounding) / material.scale
         if allowed < 0:
@@ -140,45 +152,45 @@ def _coding_step(kind: str, value: float, material: Material) -> tuple[int, int]
     return step_q8, step_q8 // 2
 
 
-def _bound(kind: str, steps: tuple[tuple[int, int], ...], material: Material) -> float | None:
+def promised_error(kind: str, steps: Steps, material: Material) -> float | None:
     return (steps[0][0] // 256 - 1) / 2 * material.scale if kind == "max_error" else None
 
 
 # ------------------------------------------------------------------------------------------------------- choices
 
 
-def _choose(fitting: Packets, held: Packets, steps: tuple[tuple[int, int], ...]) -> Shape:
+def _choose(fitting: Packets, held: Packets, steps: Steps) -> Shape:
     """One dimension after another, each by the bits of the held-out packets."""
 
     def best(shapes: list[Shape]) -> Shape:
-        return min(shapes, key=lambda shape: _held_bits(fitting, held, shape))
+        return min(shapes, key=lambda shape: held_bits(fitting, held, shape))
 
-    hold = _fit_rows(fitting, 1, steps, hold=True)
-    candidates = [_fit_rows(fitting, order, steps) for order in range(MAX_ORDER + 1)] + [hold]
-    shape = best([_contexts(fitting, rows, min(4, len(rows) + 1), 5, steps) for rows in candidates])
+    hold = fit_rows(fitting, 1, steps, hold=True)
+    candidates = [fit_rows(fitting, order, steps) for order in range(MAX_ORDER + 1)] + [hold]
+    shape = best([with_contexts(fitting, rows, min(4, len(rows) + 1), 5, steps) for rows in candidates])
     shape = best([replace(shape, position_tables=count) for count in POSITION_CHOICES])
-    return best([_contexts(fitting, shape.rows, shape.position_tables, count, steps) for count in CONTEXT_CHOICES])
+    return best([with_contexts(fitting, shape.rows, shape.position_tables, count, steps) for count in CONTEXT_CHOICES])
 
 
-def _held_bits(fitting: Packets, held: Packets, shape: Shape) -> float:
+def held_bits(fitting: Packets, held: Packets, shape: Shape) -> float:
     total = 0.0
     for step in range(len(shape.steps)):
         tables = _fit_tables(fitting, shape, step)
-        _, levels, _ = held.run(_plain_node(shape, held.codes.shape[1]), step)
+        _, levels, _ = held.run(plain_node(shape, held.codes.shape[1]), step)
         total += sum(
             t.bits(group, CDF_BITS) for t, group in zip(tables, _groups(levels, held.present, shape), strict=True)
         )
     return total
 
 
-def _contexts(
-    packets: Packets, rows: Rows, position_tables: int, contexts: int, steps: tuple[tuple[int, int], ...]
+def with_contexts(
+    packets: Packets, rows: Rows, position_tables: int, contexts: int, steps: Steps
 ) -> Shape:
     """Thresholds at the quantiles of the activity over all rate points."""
     shape = Shape(rows, (), position_tables, steps)
     activities = []
     for step in range(len(steps)):
-        _, levels, _ = packets.run(_plain_node(shape, packets.codes.shape[1]), step)
+        _, levels, _ = packets.run(plain_node(shape, packets.codes.shape[1]), step)
         activities.append(
             _activity(np.where(packets.present, levels, 0))[:, min(position_tables, levels.shape[1] - 1) :].ravel()
         )
@@ -212,19 +224,19 @@ def _groups(levels: np.ndarray, present: np.ndarray, shape: Shape) -> list[np.nd
 
 
 def _fit_tables(packets: Packets, shape: Shape, step: int) -> list[Table]:
-    _, levels, _ = packets.run(_plain_node(shape, packets.codes.shape[1]), step)
+    _, levels, _ = packets.run(plain_node(shape, packets.codes.shape[1]), step)
     return [fit_table(group, *shape.steps[step], CDF_BITS) for group in _groups(levels, packets.present, shape)]
 
 
-def _step_for_rate(fitting: Packets, held: Packets, rate: float) -> tuple[int, int]:
+def step_for_rate(fitting: Packets, held: Packets, rate: float) -> tuple[int, int]:
     """The step whose payload comes to `rate` bits per sample on the held-out packets, by bisection."""
     low, high = np.log(MIN_STEP_Q8), np.log(MAX_STEP_Q8 / 4)
     samples = held.present.sum()
     for _ in range(RATE_SEARCHES):
         step_q8 = round(float(np.exp(0.5 * (low + high))))
         steps = ((step_q8, step_q8 // 2),)
-        shape = _contexts(fitting, _fit_rows(fitting, 2, steps), 3, 5, steps)
-        if _held_bits(fitting, held, shape) / samples > rate:
+        shape = with_contexts(fitting, fit_rows(fitting, 2, steps), 3, 5, steps)
+        if held_bits(fitting, held, shape) / samples > rate:
             low = np.log(step_q8)
         else:
             high = np.log(step_q8)
@@ -235,7 +247,7 @@ def _step_for_rate(fitting: Packets, held: Packets, rate: float) -> tuple[int, i
 # ---------------------------------------------------------------------------------------------------------- rows
 
 
-def _fit_rows(packets: Packets, order: int, steps: tuple[tuple[int, int], ...], hold: bool = False) -> Rows:
+def fit_rows(packets: Packets, order: int, steps: Steps, hold: bool = False) -> Rows:
     """Row p predicts from p earlier slots. Fitted on the source, then on the reconstructions of the loop (its finest
     rate point)."""
     source = np.where(packets.present, packets.codes.astype(np.float64), np.nan)
@@ -249,7 +261,7 @@ def _fit_rows(packets: Packets, order: int, steps: tuple[tuple[int, int], ...], 
     rows: Rows = ()
     for _ in range(1 + REFITS):
         rows = tuple(_fit_row(source, past, p, order, steps[finest][0] / 256, mean) for p in range(order + 1))
-        _, _, recon = packets.run(_plain_node(Shape(rows, (), 1, steps), size), finest)
+        _, _, recon = packets.run(plain_node(Shape(rows, (), 1, steps), size), finest)
         past = recon.astype(np.float64)
     return rows
 
@@ -285,14 +297,14 @@ def _integer_row(row: np.ndarray) -> np.ndarray:
     return np.rint(row * (1 << COEF_BITS)).astype(np.int64)
 
 
-def _is_hold(rows: Rows) -> bool:
+def is_hold(rows: Rows) -> bool:
     return len(rows) == 2 and rows[1][0] == 0 and rows[1][1] == 1 << COEF_BITS
 
 
 # --------------------------------------------------------------------------------------------------------- models
 
 
-def _plain_node(shape: Shape, size: int) -> NodeModel:
+def plain_node(shape: Shape, size: int) -> NodeModel:
     """The shape with flat tables: the levels do not depend on tables, so this is enough to run the loop."""
     points = []
     for step_q8, rounding_q8 in shape.steps:
@@ -323,37 +335,38 @@ def _node(shape: Shape, tables: list[list[Table]], size: int, hello_every: int, 
     )
 
 
+def send(node: NodeModel, material: Material, point: int = 0) -> tuple[StreamIndices, int]:
+    """(indices, payload bytes) of the whole packets in `material`, by the codec; an incomplete last one is left out."""
+    size = node.packet_samples
+    whole = len(material.codes) // size * size
+    packets = Packets(material.codes[:whole].reshape(-1, size), material.present[:whole].reshape(-1, size))
+    counts = np.full(len(packets.codes), size, dtype=np.int32)
+    payloads = codec.encode(node, point, packets.codes, packets.present, counts)
+    sizes = np.array([len(payload) for payload in payloads], dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    data = np.frombuffer(b"".join(payloads), dtype=np.uint8)
+    parsed = codec.parse(node, point, data, offsets, counts, packets.present)
+    levels, preds, recon = (parsed[name].ravel() for name in ("values", "preds", "recon"))
+    starts = np.arange(0, whole, size, dtype=np.int64)
+    checks = np.full(len(starts), -1, np.int32)
+    return StreamIndices(levels, np.full(whole, point, np.int32), starts, checks, preds, recon), int(sizes.sum())
+
+
 def measure_predictive(
     model: Model, material: Material, point: int = 0, decoder: str | None = None
 ) -> tuple[float, float]:
     """(payload bits per sample, mse in sensor units) over whole packets."""
-    size = model.node.packet_samples
-    whole = len(material.codes) // size * size
+    indices, sent_bytes = send(model.node, material, point)
+    whole = indices.values.size
     cut = material.part(0, whole)
-    packets = Packets(cut.codes.reshape(-1, size), cut.present.reshape(-1, size))
-    counts = np.full(len(packets.codes), size, dtype=np.int32)
-    payloads = codec.encode(model.node, point, packets.codes, packets.present, counts)
-    sizes = np.array([len(payload) for payload in payloads])
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    data = np.frombuffer(b"".join(payloads), dtype=np.uint8)
-    parsed = codec.parse(model.node, point, data, offsets, counts, packets.present)
-    starts = np.arange(0, whole, size, dtype=np.int64)
-    indices = StreamIndices(
-        parsed["values"].ravel(),
-        np.full(whole, point, np.int32),
-        starts,
-        np.full(len(starts), -1, np.int32),
-        parsed["preds"].ravel(),
-        parsed["recon"].ravel(),
-    )
     engine = Decoder(model, decoder)
     side = SideInformation.of(cut.side) if engine.neighbours else SideInformation.none(whole)
     result, _ = engine.reconstruct(engine.initial_state(), indices, side)
     errors = (result.values - cut.values)[cut.present]
-    return float(8 * sizes.sum() / cut.present.sum()), float(np.mean(errors * errors))
+    return float(8 * sent_bytes / cut.present.sum()), float(np.mean(errors * errors))
 
 
-def _with_decoder(model: Model, material: Material, decoder: str | None) -> Model:
+def with_decoder(model: Model, material: Material, decoder: str | None) -> Model:
     """The decoder asked for, or the better one on the last quarter."""
     names = ("midpoint", "kalman") if decoder is None else (decoder,)
     tail = material.part(int(len(material.codes) * (1 - HELD_OUT)), len(material.codes))
@@ -363,9 +376,15 @@ def _with_decoder(model: Model, material: Material, decoder: str | None) -> Mode
         return float(sum(np.log(measure_predictive(model, tail, k, name)[1] + 1e-30) for k in points))
 
     chosen = min(names, key=cost) if len(names) > 1 else names[0]
+    return with_figures(replace(model, decoder=chosen), [material] * len(points))
+
+
+def with_figures(model: Model, materials: Sequence[Material]) -> Model:
+    """What the model does on its own recording, one material for each rate point: evaluate on another before believing
+    it."""
     measured: list[dict[str, Any]] = []
-    for k in points:
-        bits, mse = measure_predictive(model, material, k, chosen)
+    for k, material in enumerate(materials):
+        bits, mse = measure_predictive(model, material, k)
         variance = float(np.var(material.values[material.present]))
         measured.append(
             {
@@ -379,5 +398,6 @@ def _with_decoder(model: Model, material: Material, decoder: str | None) -> Mode
         "order": model.node.order,
         "position_tables": model.node.position_tables,
         "contexts": model.node.contexts,
+        **model.provenance,
     }
-    return replace(model, decoder=chosen, measured={"training": measured}, provenance=provenance)
+    return replace(model, measured={"training": measured}, provenance=provenance)

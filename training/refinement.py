@@ -8,6 +8,7 @@ rows: on slow data own samples alone are often better, and a model that is not n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,7 +90,8 @@ def _candidates(streams: Sequence[Stream]) -> list[RefinementModel]:
     blind = [stream.without_side() for stream in streams]
     longest = [_fit(blind, PASSES)]
     if 0 < streams[0].side.shape[1] <= MAX_NEIGHBOURS:
-        longest.append(_fit(streams, PASSES))
+        with suppress(DesignError):  # too short for so many features
+            longest.append(_fit(streams, PASSES))
     return [_truncated(model, passes) for model in longest for passes in range(1, PASSES + 1)]
 
 
