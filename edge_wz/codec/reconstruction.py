@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_wz.codec import nested_decoders, predictive_decoders
+from edge_wz.codec import nested_decoders, predictive_decoders, refined_decoder
 from edge_wz.codec.blocks import NO_LEVEL
 from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.side_information import SideInformation
@@ -29,7 +29,11 @@ DECODERS: dict[str, dict[str, Callable[[Model], Any]]] = {
         "posterior": nested_decoders.Posterior,
         "kalman": nested_decoders.Kalman,
     },
-    "predictive": {"midpoint": predictive_decoders.Midpoint, "kalman": predictive_decoders.Refined},
+    "predictive": {
+        "midpoint": predictive_decoders.Midpoint,
+        "kalman": predictive_decoders.Refined,
+        "refine": refined_decoder.Refine,
+    },
 }
 
 
