@@ -89,10 +89,8 @@ class Posterior:
     def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
         predicted, variances, past = self._windows.predict(state, side.values, side.sigmas)
         out = Decoded.empty(indices.values.size)
-        predicted += self._mean
-        variances = np.array(np.broadcast_to(variances, predicted.shape))
         posterior.posterior(
-            indices.values, indices.rate_points, self._points, predicted, variances, self._max_error,
+            indices.values, indices.rate_points, self._points, self._mean, predicted, variances, self._max_error,
             out.values, out.sigmas, out.flags, out.levels,
         )  # fmt: skip
         return out, past
@@ -107,10 +105,12 @@ class Nearest:
         self._mean_u = float(moments.mean[0])
         self._mean_x = source_mean(model, self._mean_u)
         self._taps = np.array(moments.output_taps, dtype=np.float64)
-        self._points = nearest_table(model)
-        self._cell_variances = np.array([self._cell_variance(row) for row in self._points])
+        variances = [[self._cell_variance(row)] for row in nearest_table(model)]
+        self._points = np.hstack([nearest_table(model), variances])
         self._max_error = max_error_lsb(model)
         self._cells = cell_table(model, "nearest with max_error") if self._max_error >= 0 else None
+        self._output = self._mean_u, self._taps, self._taps * self._taps, self._mean_x
+        self._past_shape = self._windows.neighbours, self._windows.taps - 1
         self.neighbours = self._windows.neighbours
 
     def _cell_variance(self, row: np.ndarray) -> float:
@@ -123,20 +123,34 @@ class Nearest:
         return np.concatenate([self._windows.initial_state(), np.zeros(2 * (self._taps.size - 1))])
 
     def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
-        lags, samples = self._taps.size - 1, indices.values.size
-        window, held = state[: self._windows.state_size], state[self._windows.state_size :]
-        predicted, variances, past = self._windows.predict(window, side.values, side.sigmas)
-        out = Decoded.empty(samples)
-        u, spread = np.empty(lags + samples), np.empty(lags + samples)
-        u[:lags], spread[:lags] = held[:lags], held[lags:]
-        nearest.resolve(
-            indices.values, indices.rate_points, self._points, self._mean_u, predicted, out.levels, u[lags:], out.flags
-        )
-        nearest.u_variances(out.flags, indices.rate_points, self._cell_variances, variances, spread[lags:])
-        nearest.filter_and_root(u, spread, self._taps, self._mean_x, out.values, out.sigmas)
+        out, after, windows = Decoded.empty(indices.values.size), state.copy(), self._windows
+        past = after[: windows.state_size].reshape(self._past_shape)
+        held = after[windows.state_size :].reshape(2, self._taps.size - 1)
+        at, samples = 0, indices.values.size
+        while at < samples:
+            at = nearest.decode(
+                past, held, indices.values, indices.rate_points, self._points, side.values, side.sigmas, windows.mean,
+                windows.limit, windows.weights, windows.constant, *self._output, at,
+                out.values, out.sigmas, out.flags, out.levels,
+            )  # fmt: skip
+            if at < samples:
+                at = self._run_gaps(past, held, indices, side, slice(at, min(at + nearest.BLOCK, samples)), out)
         if self._cells is not None:
             nearest.keep_in_cells(out.levels, indices.rate_points, self._cells, self._max_error, out.values)
-        return out, np.concatenate([past, u[samples:], spread[samples:]])
+        return out, after
+
+    def _run_gaps(
+        self, past: np.ndarray, held: np.ndarray, indices: StreamIndices, side: SideInformation, span: slice, out: Decoded
+    ) -> int:
+        """A block where some side information is missing; `past` and `held` change."""
+        predicted, variances, after = self._windows.predict(past, side.values[span], side.sigmas[span])
+        past[:] = after.reshape(past.shape)
+        scratch = held.shape[1] + predicted.size
+        nearest.settle(
+            held, indices.values[span], indices.rate_points[span], self._points, predicted, variances, *self._output,
+            np.empty(scratch), np.empty(scratch), out.values[span], out.sigmas[span], out.flags[span], out.levels[span],
+        )  # fmt: skip
+        return int(span.stop)
 
 
 def source_mean(model: Model, mean_u: float) -> float:

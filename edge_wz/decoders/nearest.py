@@ -1,11 +1,12 @@
 """`nearest`: the paper's rule. Of the levels of a bin, take the one nearest to the prediction from side information.
 
-Unlike `decoders.posterior` it decides, and its cost is a handful of multiplications per sample; it is also the decoder for
-nodes with an encoder filter, whose levels are those of the filtered source u. The resolved u then pass the output filter c.
-Reference: Domanovitz, Severo, Khisti, Yu, Data-driven optimization for zero-delay lossy source coding with side
-information, eq. (3).
+Unlike `decoders.posterior` it decides, and its cost is a handful of multiplications per sample; it is also the decoder
+for nodes with an encoder filter, whose levels are those of the filtered source u. The resolved u then pass the output
+filter c. Reference: Domanovitz, Severo, Khisti, Yu, Data-driven optimization for zero-delay lossy source coding with
+side information, eq. (3).
 
-Filters run over arrays of deviations from the mean, with lags-1 earlier entries in front, newest last.
+Filters run over arrays of deviations from the mean, with lags-1 earlier entries in front, newest last. Samples are
+taken in blocks that stay in the nearest cache, one simple loop after another, so that each loop vectorises.
 """
 
 import math
@@ -14,11 +15,13 @@ import numpy as np
 from numba import njit
 
 from edge_wz.decoders.cells import CONCEALED, NO_LEVEL, RESOLVED, ROUNDING, SCALE, TAP, keep_within, level_cell
+from edge_wz.decoders.side_window import keep_past, load_window, predict_all
 
-# Columns of a table of rate points, float64[points, 5]: u of a level = LEVEL_STEP * level + LEVEL_ZERO, in LSB.
-LEVEL_STEP, LEVEL_ZERO, BINS, LOWEST, HIGHEST = range(5)
+# Columns of a table of rate points, float64[points, 6]: u of a level = LEVEL_STEP * level + LEVEL_ZERO, in LSB.
+# CELL_VARIANCE is that of a resolved u, the chance of a wrong candidate included.
+LEVEL_STEP, LEVEL_ZERO, BINS, LOWEST, HIGHEST, CELL_VARIANCE = range(6)
 
-BLOCK = 1024  # samples that are looked at together, so that what is written is still near when it is read
+BLOCK = 1024
 _ROUND = 6755399441055744.0  # 1.5 * 2^52: adding and subtracting it rounds to the nearest integer, and vectorises
 
 
@@ -60,51 +63,99 @@ def _run_end(bins, rate_points, start):
 
 
 @njit(cache=True)
-def resolve(bins, rate_points, points, mean, predicted, levels, u, flags):
-    """Fill `levels`, `flags` and the deviations `u` (T); where nothing came, the prediction stands in."""
+def _resolve(bins, rate_points, points, mean, predicted, variances, levels, flags, u, spread):
+    """Levels and flags; u with its variances; where nothing came, the prediction and its variance stand in."""
     start = 0
     while start < bins.size:
-        block = min(start + BLOCK, bins.size)
-        end = block
-        if not _uniform(bins[start:block], rate_points[start:block]):
-            end = start + _run_end(bins[start:block], rate_points[start:block], 0)
+        end = start + _run_end(bins[start:], rate_points[start:], 0)
         if bins[start] == NO_LEVEL:
             levels[start:end], flags[start:end] = NO_LEVEL, CONCEALED
             u[start:end] = predicted[start:end]
+            for n in range(start, end):
+                spread[n] = variances[n if variances.size > 1 else 0]
         else:
             point = points[rate_points[start]]
             _resolve_run(bins[start:end], point, mean, predicted[start:end], levels[start:end], u[start:end])
-            flags[start:end] = RESOLVED
+            flags[start:end], spread[start:end] = RESOLVED, point[CELL_VARIANCE]
         start = end
 
 
 @njit(cache=True)
-def u_variances(flags, rate_points, cell_variances, variances, out):
-    """Variance of each u, resolved or predicted; `cell_variances` (points,) count the chance of a wrong candidate."""
-    for n in range(flags.size):
-        out[n] = cell_variances[rate_points[n]]
-    for n in range(flags.size):
-        if flags[n] != RESOLVED:
-            out[n] = variances[n if variances.size > 1 else 0]
+def _filter(entries, taps, count, values):
+    """values[n] += sum of taps[i] * entries[lags + n - i]"""
+    for i in range(taps.size):
+        tap, shift = taps[i], taps.size - 1 - i
+        for n in range(count):
+            values[n] += tap * entries[shift + n]
 
 
 @njit(cache=True)
-def filter_and_root(u, spread, taps, mean, values, sigmas):
-    """values[n] = mean + sum of taps[i] * u[n - i], and the root of its variance, the u's errors taken as independent.
-
-    `u` and their variances `spread` have taps-1 earlier entries in front.
-    """
-    lags = taps.size - 1
-    for start in range(0, values.size, BLOCK):
-        end = min(start + BLOCK, values.size)
-        values[start:end], sigmas[start:end] = mean, 0.0
+def _deviation(spread, taps, sigmas):
+    """Roots of the filtered variances, the errors of the u taken as independent; one root if all variances are equal."""
+    count, first, others = sigmas.size, spread[0], 0
+    for n in range(spread.size):
+        others += spread[n] != first
+    if others == 0:
+        total = 0.0
         for i in range(taps.size):
-            tap, shift = taps[i], lags - i
-            for n in range(start, end):
-                values[n] += tap * u[shift + n]
-                sigmas[n] += tap * tap * spread[shift + n]
-        for n in range(start, end):
+            total += taps[i] * first
+        sigmas[:] = math.sqrt(total)
+    else:
+        sigmas[:] = 0.0
+        _filter(spread, taps, count, sigmas)
+        for n in range(count):
             sigmas[n] = math.sqrt(sigmas[n])
+
+
+@njit(cache=True)
+def settle(
+    held, bins, rate_points, points, predicted, variances, mean, taps, squares, source_mean, u, spread,
+    values, sigmas, flags, levels,
+):  # fmt: skip
+    """A block whose predictions are there: fill the outputs; `held` (2, lags) is the past of u and of its variances.
+
+    `squares` are those of `taps`; `u` and `spread` are scratch of lags + T or more.
+    """
+    lags, count = taps.size - 1, bins.size
+    for i in range(lags):
+        u[i], spread[i] = held[0, i], held[1, i]
+    if _uniform(bins, rate_points):
+        point = points[rate_points[0]]
+        _resolve_run(bins, point, mean, predicted, levels, u[lags : lags + count])
+        flags[:], spread[lags : lags + count] = RESOLVED, point[CELL_VARIANCE]
+    else:
+        _resolve(
+            bins, rate_points, points, mean, predicted, variances, levels, flags,
+            u[lags : lags + count], spread[lags : lags + count],
+        )  # fmt: skip
+    values[:] = source_mean
+    _filter(u, taps, count, values)
+    _deviation(spread[: lags + count], squares, sigmas)
+    for i in range(lags):
+        held[0, i], held[1, i] = u[count + i], spread[count + i]
+
+
+@njit(cache=True)
+def decode(
+    past, held, bins, rate_points, points, side, side_sigmas, side_mean, limit, weights, variances, mean, taps, squares,
+    source_mean, start, values, sigmas, flags, levels,
+):  # fmt: skip
+    """From sample `start` on, block by block, up to one whose side information has a gap; returns where that begins."""
+    block = min(BLOCK, bins.size - start)
+    window, predicted = np.empty((past.shape[0], past.shape[1] + block)), np.empty(block)
+    u, spread = np.empty(taps.size - 1 + block), np.empty(taps.size - 1 + block)
+    while start < bins.size:
+        end = min(start + BLOCK, bins.size)
+        load_window(past, side, side_sigmas, start, end - start, side_mean, limit, window)
+        if predict_all(window, end - start, weights, predicted):
+            return start
+        keep_past(window, end - start, past)
+        settle(
+            held, bins[start:end], rate_points[start:end], points, predicted[: end - start], variances, mean, taps,
+            squares, source_mean, u, spread, values[start:end], sigmas[start:end], flags[start:end], levels[start:end],
+        )  # fmt: skip
+        start = end
+    return start
 
 
 @njit(cache=True)

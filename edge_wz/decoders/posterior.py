@@ -1,8 +1,8 @@
 """`posterior`: the mean of the source given its bin and this moment's side information.
 
 Unlike `decoders.kalman` it keeps no belief of its own from sample to sample: what it knows beforehand is the linear
-prediction from the window of side information (`decoders.side_window`). Unlike `decoders.nearest` it weighs all candidates
-instead of taking one.
+prediction from the window of side information (`decoders.side_window`). Unlike `decoders.nearest` it weighs all
+candidates instead of taking one.
 """
 
 import math
@@ -25,10 +25,15 @@ from edge_wz.decoders.cells import (
 
 
 @njit(cache=True)
-def posterior(bins, rate_points, points, predicted, variances, max_error, values, sigmas, flags, levels):
-    """Fill `values`, `sigmas` (LSB), `flags`, `levels` from the Gaussian beliefs `predicted`, `variances`."""
+def posterior(
+    bins, rate_points, points, source_mean, predicted, variances, max_error, values, sigmas, flags, levels,
+):  # fmt: skip
+    """Fill `values`, `sigmas` (LSB), `flags`, `levels` from the Gaussian beliefs.
+
+    `predicted`: deviations from `source_mean`; `variances`: one for each sample, or one for all.
+    """
     for n in range(bins.size):
-        mean, variance = predicted[n], max(variances[n], 1e-9)
+        mean, variance = source_mean + predicted[n], max(variances[n if variances.size > 1 else 0], 1e-9)
         levels[n] = NO_LEVEL
         if bins[n] == NO_LEVEL:
             flags[n] = CONCEALED

@@ -1,9 +1,9 @@
 """Linear prediction of the source from a window of side information, whatever part of the window is there.
 
 The filter for a set of available entries is their conditional mean under the joint moments of `model.SideFilter`. Per
-neighbour the window is cut to its newest unbroken run: what lies before a gap is not used, so that the number of different filters stays
-small. A neighbour's value counts as missing, too, where its own sigma exceeds half its standard deviation. `Windows` holds
-the filters it has needed; which ones, never changes a result.
+neighbour the window is cut to its newest unbroken run: what lies before a gap is not used, so that there are few
+different filters. A neighbour's value counts as missing, too, where its own sigma exceeds half its standard deviation.
+`Windows` holds the filters it has needed; which ones, never changes a result.
 
 The window's past is state: the last taps-1 deviations of each neighbour, NaN where missing.
 """
@@ -15,36 +15,52 @@ from edge_wz.model import SideFilter
 
 MIN_VARIANCE = 1e-6  # LSB^2
 MAX_FILTERS = 4096  # held at a time
-BLOCK = 1024  # samples whose sums stay in the nearest cache
 
 
 @njit(cache=True)
-def load_window(past, side, side_sigmas, mean, limit, window):
-    """Deviations from `mean` into `window` (m, lags + T), newest last, NaN where missing."""
+def load_window(past, side, side_sigmas, first, count, mean, limit, window):
+    """Deviations from `mean` of samples first..first+count into `window` (m, lags + count or more), NaN where missing.
+
+    Newest last, behind `past` (m, lags).
+    """
     neighbours, lags = past.shape
     for j in range(neighbours):
         centre, largest = mean[j], limit[j]
-        window[j, :lags] = past[j]
-        for n in range(side.shape[0]):
-            window[j, lags + n] = side[n, j] - centre if side_sigmas[n, j] <= largest else np.nan
+        for i in range(lags):
+            window[j, i] = past[j, i]
+        if neighbours == 1:  # one run in memory, so the loop vectorises
+            values, sigmas = side[first : first + count].ravel(), side_sigmas[first : first + count].ravel()
+            for n in range(count):
+                window[0, lags + n] = values[n] - centre if sigmas[n] <= largest else np.nan
+        else:
+            for n in range(count):
+                there = side_sigmas[first + n, j] <= largest
+                window[j, lags + n] = side[first + n, j] - centre if there else np.nan
 
 
 @njit(cache=True)
-def predict_all(window, weights, predicted):
+def predict_all(window, count, weights, predicted):
     """Deviation of the source from its mean; NaN where the window has a gap. Returns whether any has."""
     neighbours, taps = weights.shape
+    for n in range(count):
+        predicted[n] = 0.0
+    for j in range(neighbours):
+        for i in range(taps):
+            weight, shift = weights[j, i], taps - 1 - i
+            for n in range(count):
+                predicted[n] += weight * window[j, shift + n]
     gaps = 0
-    for first in range(0, predicted.size, BLOCK):
-        last = min(first + BLOCK, predicted.size)
-        predicted[first:last] = 0.0
-        for j in range(neighbours):
-            for i in range(taps):
-                weight, shift = weights[j, i], taps - 1 - i
-                for n in range(first, last):
-                    predicted[n] += weight * window[j, shift + n]
-        for n in range(first, last):
-            gaps += predicted[n] != predicted[n]
+    for n in range(count):
+        gaps += predicted[n] != predicted[n]
     return gaps > 0
+
+
+@njit(cache=True)
+def keep_past(window, count, past):
+    """The newest lags of a window of `count` samples become the past of the next."""
+    for j in range(past.shape[0]):
+        for i in range(past.shape[1]):
+            past[j, i] = window[j, count + i]
 
 
 @njit(cache=True)
@@ -81,11 +97,11 @@ class Windows:
         self.mean = np.array(moments.mean[1 :: moments.taps][:neighbours], dtype=np.float64)
         self._cov = np.asarray(moments.cov, dtype=np.float64)
         spread = np.sqrt(np.diag(self._cov)[1 :: moments.taps][:neighbours])
-        self._limit = np.array(0.5 * spread)
+        self.limit = np.array(0.5 * spread)
         self._filters: dict[bytes, tuple[np.ndarray, float]] = {}
         weights, self.variance = self._filter(np.ones(neighbours * self.taps, dtype=np.uint8).tobytes())
-        self._constant = np.array([self.variance])
-        self._weights = weights.reshape(neighbours, self.taps)
+        self.constant = np.array([self.variance])
+        self.weights = weights.reshape(neighbours, self.taps)
         self.state_size = neighbours * (self.taps - 1)
 
     def _filter(self, used: bytes) -> tuple[np.ndarray, float]:
@@ -111,14 +127,15 @@ class Windows:
         self, past: np.ndarray, side: np.ndarray, sigmas: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Predicted deviations (T), variances (1 or T, LSB^2), and the new past."""
-        window = np.empty((self.neighbours, self.taps - 1 + side.shape[0]))
-        predicted = np.empty(side.shape[0])
-        past = past.reshape(self.neighbours, self.taps - 1)
-        load_window(past, side, sigmas, self.mean, self._limit, window)
-        variances = self._constant
-        if predict_all(window, self._weights, predicted):
+        samples = side.shape[0]
+        window, predicted = np.empty((self.neighbours, self.taps - 1 + samples)), np.empty(samples)
+        after = past.reshape(self.neighbours, self.taps - 1).copy()
+        load_window(after, side, sigmas, 0, samples, self.mean, self.limit, window)
+        variances = self.constant
+        if predict_all(window, samples, self.weights, predicted):
             variances = self._predict_gaps(window, predicted)
-        return predicted, variances, window[:, side.shape[0] :].ravel()
+        keep_past(window, samples, after)
+        return predicted, variances, after.ravel()
 
     def _predict_gaps(self, window: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Fill in what the whole filter left NaN; the variances of all samples."""
