@@ -1,8 +1,7 @@
 """Which packet is this? The contexts of SPEC 2.3 that a node's packets are tried in, and the bookkeeping of counters.
 
 A `NodeContext` is what one hello fixed. `Contexts` holds the current and the previous one and the counter expected
-next;
-`match` names the counter of a packet or says that it checks nowhere. Samples and time are not its business.
+next; `match` names the counter of a packet or says that it checks nowhere. Samples and time are not its business.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from edge_wz.formats.packet import Context, Hello, check_data
 
 NO_HEADER = -1  # equals no masked header word
 HEADER_MASK = 0xF1FF  # version, type, sequence, extension: all but the rate point
-DATA_HEADER = 0x4000
+FIRST_HEADER = 0x4000  # of a data packet with sequence 0
+LAST_HEADER = FIRST_HEADER | 0xFF << 1
 HELD_KEPT = 4
 LOOK_BACK_TURNS = 3  # of the sequence, when packets of before a hello are tried again
 
@@ -77,8 +77,7 @@ class Match(NamedTuple):
 
 
 class Contexts:
-    """`header`: what the masked header word of the packet expected next is, or `NO_HEADER`; the pipeline's quick
-    test."""
+    """`expected`: the counter of the next packet, all windows are around it."""
 
     def __init__(self) -> None:
         self.current: NodeContext | None = None
@@ -91,9 +90,10 @@ class Contexts:
 
     @property
     def header(self) -> int:
+        """The masked header word of the packet expected next, for the pipeline's quick test; or `NO_HEADER`."""
         if self.current is None or self.held:
             return NO_HEADER
-        return DATA_HEADER | (self.expected & 0xFF) << 1
+        return FIRST_HEADER | (self.expected & 0xFF) << 1
 
     def enter(self, context: NodeContext | None, expected: int) -> None:
         """A hello changed the context; None: to a model that is not here."""

@@ -1,8 +1,7 @@
 """What the pipeline tells: frozen values, batches over many packets, never one event per sample.
 
-Sinks read them, nobody answers. Times are integer microseconds; `time_us` is the time on the pipeline's clock at
-which the
-event became known, *event time* of a sample is `first_time_us + i * period_us`. Arrays are shared, not copied: do
+Sinks read them, nobody answers. Times are integer microseconds; `time_us` is the time on the pipeline's clock at which
+the event became known, *event time* of a sample is `first_time_us + i * period_us`. Arrays are shared, not copied: do
 not write.
 """
 

@@ -30,8 +30,10 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class LinkSpec:
-    """`shared`: packets begin with a node id; else `node_id` names the one node. framing `packet`: each feed is one
-    packet."""
+    """`shared`: packets begin with a node id; else `node_id` names the one node.
+
+    framing `packet`: each feed is one packet.
+    """
 
     link: int
     name: str
@@ -50,6 +52,9 @@ class Fleet:
     side_wait_us: int = 5_000_000
     revise_window_us: int = 60_000_000
     order: tuple[int, ...] = field(init=False)  # node ids, neighbours first
+    users: Mapping[int, tuple[int, ...]] = field(init=False)  # node id -> nodes that use it
+    level: Mapping[int, int] = field(init=False)  # node id -> one above its neighbours', from 0
+    depth: int = field(init=False)  # the highest level
 
     def __post_init__(self) -> None:
         for wait in ("reorder_wait_us", "side_wait_us", "revise_window_us"):
@@ -58,7 +63,11 @@ class Fleet:
         by_id = _unique((node.node_id, node) for node in self.nodes)
         _check_nodes(by_id)
         _check_links(self.links, by_id)
-        object.__setattr__(self, "order", _topological(by_id))
+        order = _topological(by_id)
+        level = _levels(by_id, order)
+        derived = {"order": order, "users": _users(by_id), "level": level, "depth": max(level.values(), default=0)}
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def node(self, node_id: int) -> NodeSpec:
         return next(node for node in self.nodes if node.node_id == node_id)
@@ -104,3 +113,18 @@ def _topological(by_id: Mapping[int, NodeSpec]) -> tuple[int, ...]:
     except CycleError as error:
         path = " -> ".join(by_id[node_id].name for node_id in error.args[1])
         raise ConfigError(f"side: nodes use each other in a cycle: {path}") from None
+
+
+def _users(by_id: Mapping[int, NodeSpec]) -> dict[int, tuple[int, ...]]:
+    users: dict[int, tuple[int, ...]] = {node_id: () for node_id in by_id}
+    for node in by_id.values():
+        for neighbour in dict.fromkeys(node.side):
+            users[neighbour] += (node.node_id,)
+    return users
+
+
+def _levels(by_id: Mapping[int, NodeSpec], order: tuple[int, ...]) -> dict[int, int]:
+    level: dict[int, int] = {}
+    for node_id in order:
+        level[node_id] = 1 + max((level[neighbour] for neighbour in by_id[node_id].side), default=-1)
+    return level

@@ -1,15 +1,13 @@
 """Recent reconstructions of the nodes that are somebody's side information, looked up by event time.
 
-A `Track` holds one boot epoch of one node by sample index: appended at the end, dropped at the start once no user
-needs it.
-The sample of a neighbour that stands beside a time is its nearest one, within half its period; whether that one is
-known
-yet is a comparison of integers, so waiting and replaying agree.
+A `Track` holds one boot epoch of one node by sample index: appended at the end, dropped at the start once no user needs
+it. The sample of a neighbour that stands beside a time is its nearest one, within half its period; whether that one is
+known yet is a comparison of integers, so waiting and replaying agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -92,7 +90,7 @@ class Track:
 class Neighborhood:
     """The tracks of a fleet, and how far back their users still look."""
 
-    def __init__(self, users: dict[int, tuple[int, ...]]) -> None:
+    def __init__(self, users: Mapping[int, tuple[int, ...]]) -> None:
         self.users = users  # node id -> ids of the nodes that use it
         self.tracks: dict[int, list[Track]] = {node_id: [] for node_id in users}  # oldest first, at most two
         self.needed_us: dict[int, int] = {}  # user -> event time of the earliest sample it may ask for
@@ -110,8 +108,7 @@ class Neighborhood:
         return min(needs, default=None)
 
     def covered(self, node_ids: Sequence[int], start_us: int, period_us: int) -> int:
-        """Samples of the grid (start, period) before this index have every neighbour's sample known, or known
-        missing."""
+        """Samples of the grid (start, period) before this index have every neighbour's sample, or its loss, known."""
         limit = EVERYTHING
         for node_id in node_ids:
             limit = min(limit, self._covered_by(node_id, start_us, period_us))

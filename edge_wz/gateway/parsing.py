@@ -1,8 +1,7 @@
 """Runs of accepted packets to segments: all packets of one model in one call, whichever nodes they came from.
 
-Parsing needs the model alone, so nodes that share a model share the call; each gets back views of the common arrays.
-A packet that
-checks and still breaks a rule is refused here; its slots become a gap and end as lost.
+Parsing needs the model alone, so nodes that share a model share the call; each gets back views of the common arrays. A
+packet that checks and still breaks a rule is refused here; its slots become a gap and end as lost.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy as np
 
 from edge_wz.codec import schemes
 from edge_wz.codec.indices import Indices, StreamIndices, flatten
+from edge_wz.formats.layout import DATA_CHECK_BYTES, DATA_HEADER_BYTES
 from edge_wz.formats.packet import DataPacket, PacketStatus, parse_data, present_slots
 from edge_wz.gateway.segments import Segment
 from edge_wz.gateway.session import Run, Session
@@ -21,11 +21,11 @@ from edge_wz.model import Model
 
 
 class Parsed(NamedTuple):
-    """`refused`: (status, bytes) of packets of the run that are malformed."""
+    """`segments`, each with the bits of its payloads; `refused`: (status, bytes) of packets that are malformed."""
 
     session: Session
     run: Run
-    segments: list[Segment]
+    segments: list[tuple[Segment, int]]
     refused: list[tuple[PacketStatus, int]]
 
 
@@ -49,13 +49,11 @@ def _parse_plain(owned: Sequence[tuple[Session, Run]], model: Model) -> list[Par
     node = model.node
     payloads: list[bytes] = []
     headers: list[int] = []
-    for session, run in owned:
+    for _, run in owned:
         offset = run.offset
-        start = offset + 2
-        run_payloads = [raw[start:-2] for raw in run.raws]
-        payloads += run_payloads
+        start = offset + DATA_HEADER_BYTES
+        payloads += [raw[start:-2] for raw in run.raws]
         headers += [raw[offset] for raw in run.raws]
-        session.counters.payload_bits += 8 * sum(map(len, run_payloads))
     rate_points = np.array(headers, dtype=np.int32) >> 1 & 7
     bad = rate_points >= len(node.rate_points)
     rate_points[bad] = 0
@@ -78,7 +76,9 @@ def _parse_plain(owned: Sequence[tuple[Session, Run]], model: Model) -> list[Par
     return parsed
 
 
-def _segment(run: Run, common: StreamIndices, at: int, first: int, last: int, count: int) -> Segment:
+def _segment(
+    run: Run, common: StreamIndices, at: int, first: int, last: int, count: int
+) -> tuple[Segment, int]:
     """Packets `first .. last - 1` of a run whose packets begin at row `at` of the common arrays."""
     rows, slots = slice(at + first, at + last), slice((at + first) * count, (at + last) * count)
     indices = StreamIndices(
@@ -86,10 +86,12 @@ def _segment(run: Run, common: StreamIndices, at: int, first: int, last: int, co
         common.checks[rows], common.preds[slots], common.recon[slots],
     )
     counter = run.counter + first
+    raws = run.raws if last - first == len(run.raws) else run.raws[first:last]
+    payload_bits = 8 * (sum(map(len, raws)) - len(raws) * (run.offset + DATA_HEADER_BYTES + DATA_CHECK_BYTES))
     return Segment(
         run.context.model_id, counter, last - first, run.context.first_index(counter), (last - first) * count,
-        run.arrival_us, run.order, indices,
-    )
+        run.arrival_us, indices,
+    ), payload_bits
 
 
 def _without_bad(
@@ -116,18 +118,17 @@ def _parse_extended(session: Session, run: Run, model: Model) -> Parsed:
         return Parsed(session, run, [], [(packet, len(raw))])
     if packet.rate_point >= len(node.rate_points):
         return Parsed(session, run, [], [(PacketStatus.NO_RATE_POINT, len(raw))])
-    session.counters.payload_bits += 8 * len(packet.payload)
     present = present_slots(packet, node.packet_samples)
     row = np.zeros((1, node.packet_samples), dtype=bool)
     row[0, : len(present)] = present
     indices = schemes.parse(node, [packet.payload], [packet.rate_point], [len(present)], row)
     if indices.status[0] < 0:
         return Parsed(session, run, [], [(PacketStatus.MALFORMED, len(raw))])
-    return Parsed(session, run, [_extended_segment(run, packet, indices, present)], [])
+    return Parsed(session, run, [(_extended_segment(run, packet, indices, present), 8 * len(packet.payload))], [])
 
 
 def _extended_segment(run: Run, packet: DataPacket, indices: Indices, present: np.ndarray) -> Segment:
     return Segment(
         run.context.model_id, run.counter, 1, run.context.first_index(run.counter), len(present), run.arrival_us,
-        run.order, flatten(indices), ~present if packet.absent is not None else None,
+        flatten(indices), ~present if packet.absent is not None else None,
     )

@@ -26,7 +26,6 @@ class Segment:
     first_index: int
     count: int
     arrival_us: int
-    order: int  # arrival number, breaks ties of time
     indices: StreamIndices
     absent: np.ndarray | None = None  # bool[count], None: no absent sample
     lost: bool = False
@@ -34,6 +33,10 @@ class Segment:
     @property
     def end(self) -> int:
         return self.first_index + self.count
+
+    @property
+    def absent_samples(self) -> int:
+        return 0 if self.absent is None else int(np.count_nonzero(self.absent))
 
     def packets_before(self, index: int) -> int:
         """How many whole packets end at or before a sample index."""
@@ -58,14 +61,14 @@ class Segment:
         )
 
 
-def mark(model_id: bytes, counter: int, first_index: int, arrival_us: int, order: int) -> Segment:
+def mark(model_id: bytes, counter: int, first_index: int, arrival_us: int) -> Segment:
     indices = StreamIndices(_NOTHING, _NOTHING, np.zeros(0, np.int64), _NOTHING)
-    return Segment(model_id, counter, 0, first_index, 0, arrival_us, order, indices)
+    return Segment(model_id, counter, 0, first_index, 0, arrival_us, indices)
 
 
 def lost(
     model_id: bytes, counter: int, first_index: int, count: int, packet_samples: int, rate_point: int,
-    predictive: bool, arrival_us: int, order: int,
+    predictive: bool, arrival_us: int,
 ) -> Segment:
     """Slots of which nothing is known, cut as full packets would be."""
     starts = np.arange(0, count, packet_samples, dtype=np.int64)
@@ -75,7 +78,25 @@ def lost(
         nothing, np.full(count, rate_point, dtype=np.int32), starts, np.full(len(starts), -1, dtype=np.int32),
         zeros, zeros,
     )
-    return Segment(model_id, counter, len(starts), first_index, count, arrival_us, order, indices, lost=True)
+    return Segment(model_id, counter, len(starts), first_index, count, arrival_us, indices, lost=True)
+
+
+def cut_lost(gap: Segment, come: Segment, packet_samples: int) -> list[Segment]:
+    """A lost segment with the packet that came after all in its place: what stays lost before it, it, and behind it."""
+    spans = (
+        (gap.counter, gap.first_index, come.first_index),
+        (come.counter + come.packets, come.end, gap.end),
+    )
+    before, behind = (
+        [
+            lost(
+                gap.model_id, counter, start, stop - start, packet_samples, int(gap.indices.rate_points[0]),
+                gap.indices.preds.size > 0, gap.arrival_us,
+            )
+        ] if stop > start else []
+        for counter, start, stop in spans
+    )
+    return [*before, come, *behind]
 
 
 def join(parts: list[StreamIndices]) -> StreamIndices:

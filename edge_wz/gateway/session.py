@@ -1,10 +1,11 @@
 """What the gateway knows of one node: its contexts, the packets that wait for one, and its streams.
 
 `receive` takes a packet and either puts it into a run (packets accepted one after another, to be parsed in bulk),
-keeps it, counts it,
-or hands back a hello that changes something: the pipeline decodes what came before such a hello and then calls `enter`.
-The pipeline appends to `raws` itself when a packet is plainly the one expected next; `header`, `seed`, `expected`
-and `shared` are what it compares.
+keeps it, counts it, or hands back a hello that changes something: the pipeline decodes what came before such a hello
+and then calls `enter`. The pipeline appends to `raws` itself when a packet is plainly the one expected next; `shared`,
+`offset`, `header` and `seed` are what it compares.
+
+What waits for a hello is bounded, in packets and in bytes; the oldest is dropped and counted.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ from dataclasses import dataclass, field
 
 from edge_wz.codec.reconstruction import Decoder
 from edge_wz.formats.layout import DATA_CHECK_BYTES, DATA_HEADER_BYTES, TYPE_HELLO
-from edge_wz.formats.packet import Hello, PacketStatus, parse_hello, peek, refusal
-from edge_wz.gateway.contexts import Contexts, Match, NodeContext, Waiting
+from edge_wz.formats.packet import Hello, PacketStatus, pack_node_id, parse_hello, peek, refusal
+from edge_wz.gateway.contexts import FIRST_HEADER, Contexts, Match, NodeContext, Waiting
 from edge_wz.gateway.events import Event, ModelSwitched, NodeReset, NodeSeen, PacketRefused, UnknownModel
 from edge_wz.gateway.fleet import Fleet, NodeSpec
 from edge_wz.gateway.neighborhood import Neighborhood
 from edge_wz.gateway.reconstructor import Reconstructor
 from edge_wz.gateway.segments import mark
 from edge_wz.gateway.stats import NodeCounters
-from edge_wz.gateway.stream import Stream, Surroundings, Timeline
+from edge_wz.gateway.stream import Stream
+from edge_wz.gateway.surroundings import Surroundings, Timeline
 from edge_wz.model import Model
 
-QUARANTINE_PACKETS = 512
+QUARANTINE_PACKETS = 512  # of a node
+QUARANTINE_BYTES = 1 << 16
 REWIND_PACKETS = 256  # a hello of the same boot epoch that lies farther back: the node restarted without counting it
 
 
@@ -38,7 +41,6 @@ class Run:
     counter: int
     offset: int  # where the header begins, in each of them
     arrival_us: int
-    order: int
     extension: bool = False
     raws: list[bytes] = field(default_factory=list)
 
@@ -54,6 +56,7 @@ class Session:
     ) -> None:
         self.spec = spec
         self.node_id = spec.node_id
+        self.varint = pack_node_id(spec.node_id)
         self.fleet = fleet
         self.neighborhood = neighborhood
         self.models = models
@@ -65,6 +68,7 @@ class Session:
         self.stream_serial = 0
         self.previous_stream: Stream | None = None  # of `contexts.previous`
         self.quarantine: list[Waiting] = []
+        self.quarantine_bytes = 0
         self.hello: Hello | None = None  # the last one that changed something
         self.entered_us = 0  # when it came
         self.previous_hello: Hello | None = None
@@ -72,44 +76,65 @@ class Session:
         self.runs: list[Run] = []
         self.urgent: list[Run] = []  # packets that revise: to be decoded after all that came before them
         self.touched = True  # since the last snapshot
+        self.raws: list[bytes] | None = None  # packets of the open run
         self.close_run()
 
     # ------------------------------------------------------------------------------------------ the quick way
 
+    @property
+    def expected(self) -> int:
+        """The counter of the packet expected next."""
+        return self.contexts.expected if self.raws is None else self.runs[-1].counter + len(self.raws)
+
     def close_run(self, shared: bool = True) -> None:
         """Start the quick test anew from the contexts; the next packet opens a new run."""
-        self.raws: list[bytes] | None = None
+        self.end_run()
         self.shared = shared
-        self.expected = self.contexts.expected
+        self.offset = len(self.varint) if shared else 0
         self.header = self.contexts.header
-        self.renew_seed()
+        self._renew_seed()
 
-    def renew_seed(self) -> None:
+    def end_run(self) -> None:
+        """What the pipeline appended is counted, once for the whole run."""
+        if self.raws is not None:
+            self.contexts.expected = self.expected
+            self.counters.packet_bits += 8 * sum(map(len, self.raws))
+            self.raws = None
+
+    def wrap_sequence(self) -> None:
+        """The sequence starts again at 0: the quick test needs the seed of the next counters."""
+        self.header = FIRST_HEADER
+        self._renew_seed()
+
+    def _renew_seed(self) -> None:
         current = self.contexts.current
         self.seed = 0 if current is None else current.seed(self.expected, self.shared)
 
-    def open_run(self, offset: int, arrival_us: int, order: int) -> list[bytes]:
+    def open_run(self, arrival_us: int) -> list[bytes]:
         """For the packet expected next."""
-        run = self._add_run(self.expected, offset, arrival_us, order)
-        self.raws = run.raws
-        return run.raws
-
-    def _add_run(self, counter: int, offset: int, arrival_us: int, order: int) -> Run:
         assert self.contexts.current is not None
-        run = Run(self.contexts.current, self.streams[-1][1], counter, offset, arrival_us, order)
-        self.runs.append(run)
-        return run
+        raws: list[bytes] = []
+        self.raws = raws
+        self.runs.append(Run(
+            self.contexts.current, self.streams[-1][1], self.contexts.expected, self.offset, arrival_us, raws=raws
+        ))
+        return raws
+
+    def take_runs(self) -> list[Run]:
+        self.end_run()
+        runs, self.runs = self.runs, []
+        return runs
 
     # ------------------------------------------------------------------------------------------ any packet
 
-    def receive(self, packet: Waiting, link: int, now_us: int, order: int, events: list[Event]) -> Hello | None:
+    def receive(self, packet: Waiting, link: int, now_us: int, events: list[Event]) -> Hello | None:
         """Take a packet of this node; a hello comes back if it changes something."""
-        self.contexts.expected = self.expected
+        self.end_run()
         self.counters.packet_bits += 8 * len(packet.raw)
         header = peek(packet.raw, packet.offset)
         status = refusal(packet.raw, packet.offset, header)
         if status is None and header.type == TYPE_HELLO:
-            return self._receive_hello(packet, link, now_us, order, events)
+            return self._receive_hello(packet, link, now_us, events)
         if status is None and len(packet.raw) < packet.offset + DATA_HEADER_BYTES + DATA_CHECK_BYTES:
             status = PacketStatus.TOO_SHORT
         if status is not None:
@@ -119,7 +144,7 @@ class Session:
         if matches is None:
             self._keep(packet)
         else:
-            self._accept(matches, now_us, order)
+            self._accept(matches, now_us)
         self._note_held()
         self.close_run(packet.shared)
         return None
@@ -130,8 +155,9 @@ class Session:
 
     def _keep(self, packet: Waiting) -> None:
         self.quarantine.append(packet)
-        if len(self.quarantine) > QUARANTINE_PACKETS:
-            del self.quarantine[0]
+        self.quarantine_bytes += len(packet.raw)
+        while len(self.quarantine) > QUARANTINE_PACKETS or self.quarantine_bytes > QUARANTINE_BYTES:
+            self.quarantine_bytes -= len(self.quarantine.pop(0).raw)
             self.counters.quarantine_dropped += 1
         self.counters.quarantined = len(self.quarantine)
 
@@ -139,21 +165,19 @@ class Session:
         self.counters.held = len(self.contexts.held)
         self.counters.held_discarded = self.contexts.held_discarded
 
-    def _accept(self, matches: list[Match], now_us: int, order: int) -> None:
+    def _accept(self, matches: list[Match], now_us: int) -> None:
         """Each packet a run of its own; those that revise are put aside."""
         for context, counter, packet in matches:
             stream = self.streams[-1][1] if context is self.contexts.current else self.previous_stream
             assert stream is not None
             extension = bool(packet.raw[packet.offset + 1] & 1)
-            run = Run(context, stream, counter, packet.offset, now_us, order, extension, [packet.raw])
+            run = Run(context, stream, counter, packet.offset, now_us, extension, [packet.raw])
             revises = stream.can_revise(context.first_index(counter), now_us)
             (self.urgent if revises else self.runs).append(run)
 
     # ------------------------------------------------------------------------------------------ hellos
 
-    def _receive_hello(
-        self, packet: Waiting, link: int, now_us: int, order: int, events: list[Event]
-    ) -> Hello | None:
+    def _receive_hello(self, packet: Waiting, link: int, now_us: int, events: list[Event]) -> Hello | None:
         hello = parse_hello(packet.raw, packet.offset)
         if isinstance(hello, Hello) and hello.node_id != self.node_id:
             hello = PacketStatus.BAD_NODE_ID
@@ -167,7 +191,7 @@ class Session:
         if self._is_news(hello, now_us):
             return hello
         self.contexts.expected = max(self.contexts.expected, hello.packet_counter)
-        self._reveal(hello, now_us, order)
+        self._reveal(hello, now_us)
         self.close_run(packet.shared)
         return None
 
@@ -209,13 +233,13 @@ class Session:
         """Whether it is of the boot epoch of the current stream."""
         return self.streams[-1][1].timeline.boot_epoch == hello.boot_epoch and not self._rewound(hello)
 
-    def _reveal(self, hello: Hello, now_us: int, order: int) -> None:
+    def _reveal(self, hello: Hello, now_us: int) -> None:
         """The samples before the hello exist: if they do not come they are lost."""
         stream = self.streams[-1][1]
         if hello.sample_index > stream.cursor:
-            stream.offer(mark(hello.model_id, hello.packet_counter, hello.sample_index, now_us, order), now_us, [])
+            stream.offer(mark(hello.model_id, hello.packet_counter, hello.sample_index, now_us), 0, now_us, [])
 
-    def enter(self, hello: Hello, shared: bool, now_us: int, order: int, events: list[Event]) -> None:
+    def enter(self, hello: Hello, shared: bool, now_us: int, events: list[Event]) -> None:
         """A hello that changes something is in force from here on; what waited for it is tried again."""
         rewound = self._rewound(hello)
         timeline = self._timeline(hello, now_us)
@@ -230,8 +254,8 @@ class Session:
             self._enter_context(hello, model, timeline, rewound)
         self._remember(hello, rewound, now_us)
         if model is not None:
-            self._retry(now_us, order)
-            self._reveal(hello, now_us, order)
+            self._retry(now_us)
+            self._reveal(hello, now_us)
         self.close_run(shared)
 
     def _remember(self, hello: Hello, rewound: bool, now_us: int) -> None:
@@ -274,11 +298,12 @@ class Session:
             neighbours = [ids.get(name) for name in model.side]
             self.reconstructors[model.model_id] = Reconstructor(model, self.decoder_of(model), neighbours)
 
-    def _retry(self, now_us: int, order: int) -> None:
+    def _retry(self, now_us: int) -> None:
         stream = self.streams[-1][1]
         waiting = [*self.quarantine, *self.contexts.held]
         self.contexts.held = []
         accepted, self.quarantine = self.contexts.match_earlier(waiting)
+        self.quarantine_bytes = sum(len(packet.raw) for packet in self.quarantine)
         self.counters.quarantined = len(self.quarantine)
         self._note_held()
         if accepted:
@@ -286,7 +311,7 @@ class Session:
             first_index = first.context.first_index(first.counter)
             if stream.fresh and first_index < stream.cursor:
                 stream.begin_at(first_index, first.counter)
-            self._accept(accepted, now_us, order)
+            self._accept(accepted, now_us)
 
     def model_added(self, model_id: bytes) -> Hello | None:
         """The hello that waited for this model."""
@@ -316,26 +341,31 @@ class Session:
 
     # ------------------------------------------------------------------------------------------ decoding
 
-    def advance(self, now_us: int, events: list[Event]) -> bool:
-        """Decode what can be; whether any sample was told."""
-        self.touched = True
-        moved = False
-        for _, stream in self.streams:
-            moved |= stream.advance(now_us, events)
+    def after_decoding(self, now_us: int, events: list[Event]) -> bool:
+        """After its streams decoded what they could: whether the users of this node should look again."""
+        self.touched, moved = True, False
         while len(self.streams) > 2 or (len(self.streams) == 2 and self._is_done(self.streams[0][1], now_us)):
             moved |= self._retire(events)
+        for _, stream in self.streams:
+            moved |= stream.moved
+            stream.moved = False
         if self.streams:
             self.neighborhood.needed_us[self.node_id] = min(stream.needed_us() for _, stream in self.streams)
         return moved
+
+    @property
+    def due_us(self) -> int | None:
+        """When a stream decides something whatever is missing."""
+        return min((stream.due_us for _, stream in self.streams if stream.due_us is not None), default=None)
 
     def _is_done(self, stream: Stream, now_us: int) -> bool:
         return not stream.queue and now_us - self.entered_us > self.fleet.revise_window_us
 
     def _retire(self, events: list[Event]) -> bool:
         """Let the oldest stream decide all that it still waits for, at the times at which it would."""
-        stream, moved = self.streams.pop(0)[1], False
-        while stream.due is not None:
-            moved |= stream.advance(stream.due[0], events)
+        stream = self.streams.pop(0)[1]
+        while stream.due_us is not None:
+            stream.advance(stream.due_us, events)
         if self.previous_stream is stream:
             self.previous_stream, self.contexts.previous = None, None
-        return moved
+        return stream.moved

@@ -18,18 +18,20 @@ from edge_wz.codec.side_information import SideInformation
 from edge_wz.formats.framing import FramingState
 from edge_wz.formats.packet import Hello
 from edge_wz.gateway.contexts import NodeContext, Waiting
+from edge_wz.gateway.history import Step
 from edge_wz.gateway.links import LinkState
 from edge_wz.gateway.neighborhood import Track
 from edge_wz.gateway.segments import Segment
 from edge_wz.gateway.session import Session
 from edge_wz.gateway.stats import LinkStats, NodeCounters
-from edge_wz.gateway.stream import Step, Stream, Timeline
+from edge_wz.gateway.stream import Stream
+from edge_wz.gateway.surroundings import Timeline
 
 INDEX_FIELDS = ("values", "rate_points", "packet_starts", "checks", "preds", "recon")
-STREAM_FIELDS = ("cursor", "next_counter", "model_id", "rate_point", "revision", "fresh")
+STREAM_FIELDS = ("cursor", "next_counter", "model_id", "rate_point", "fresh")
 SESSION_FIELDS = ("stream_serial", "entered_us", "told_model_id", "shared")
 CONTEXTS_FIELDS = ("previous_expected", "previous_left", "expected", "held_discarded")
-SEGMENT_FIELDS = ("model_id", "counter", "packets", "first_index", "count", "arrival_us", "order", "lost")
+SEGMENT_FIELDS = ("model_id", "counter", "packets", "first_index", "count", "arrival_us", "lost")
 CONTEXT_FIELDS = ("node_id", "model_id", "boot_epoch", "base_index", "packet_samples", "first_counter")
 TRACK_FIELDS = ("begin", "first", "next_index", "waiting")
 
@@ -72,7 +74,7 @@ def restore_link(link: LinkState, blob: bytes) -> None:
 
 
 def pack_session(session: Session) -> bytes:
-    session.contexts.expected = session.expected
+    session.end_run()
     contexts, tracks = session.contexts, session.neighborhood.tracks[session.node_id]
     return cbor2.dumps({
         "counters": session.counters.state(),
@@ -104,6 +106,7 @@ def restore_session(session: Session, blob: bytes) -> None:
     contexts.current, contexts.previous = _parse_context(packed["current"]), _parse_context(packed["previous"])
     contexts.held = [Waiting(*packet) for packet in packed["held"]]
     session.quarantine = [Waiting(*packet) for packet in packed["quarantine"]]
+    session.quarantine_bytes = sum(len(packet.raw) for packet in session.quarantine)
     session.hello, session.previous_hello = (hello and Hello(*hello) for hello in packed["hellos"])
     for model in models:
         if model is not None:
@@ -155,8 +158,10 @@ def _pack_stream(stream: Stream, tracks: list[Track]) -> dict[str, Any]:
         "state": _pack_array(stream.state),
         "track": next((at for at, track in enumerate(tracks) if track is stream.track), -1),
         "queue": [_pack_segment(segment) for segment in stream.queue],
-        "history": [_pack_step(step) for step in stream.history],
-        "due": stream.due,
+        "history": [_pack_step(step) for step in stream.history.steps],
+        "given_up": [list(span) for span in stream.history.given_up],
+        "revision": stream.history.revision,
+        "due_us": stream.due_us,
     }
 
 
@@ -166,8 +171,10 @@ def _parse_stream(session: Session, packed: dict[str, Any], tracks: list[Track])
     _set_fields(stream, STREAM_FIELDS, packed["fields"])
     stream.state = _parse_array(packed["state"])
     stream.queue = [_parse_segment(segment) for segment in packed["queue"]]
-    stream.history = [_parse_step(step) for step in packed["history"]]
-    stream.due = None if packed["due"] is None else (packed["due"][0], packed["due"][1])
+    stream.history.steps = [_parse_step(step) for step in packed["history"]]
+    stream.history.given_up = [(start, end) for start, end in packed["given_up"]]
+    stream.history.revision = packed["revision"]
+    stream.due_us = packed["due_us"]
     return stream
 
 
