@@ -31,9 +31,13 @@ class Table:
 
     def bits(self, levels: np.ndarray, cdf_bits: int) -> float:
         """Ideal code length of `levels`."""
-        symbols, extra = symbols_of(levels, self.direct)
+        return self.bits_of(*np.unique(levels, return_counts=True), cdf_bits)
+
+    def bits_of(self, values: np.ndarray, counts: np.ndarray, cdf_bits: int) -> float:
+        """The same for each of `values` as often as `counts` says."""
+        symbols, extra = symbols_of(values, self.direct)
         sizes = np.diff(self.cdf)
-        return float(np.sum(cdf_bits - np.log2(sizes[symbols])) + extra.sum())
+        return float(counts @ (cdf_bits - np.log2(sizes[symbols]) + extra))
 
 
 def symbols_of(levels: np.ndarray, direct: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,30 +52,31 @@ def symbols_of(levels: np.ndarray, direct: int) -> tuple[np.ndarray, np.ndarray]
 def fit_table(levels: np.ndarray, step_q8: int, rounding_q8: int, cdf_bits: int) -> Table:
     """The table with the `direct` that codes `levels` best, the description of its symbols charged."""
     best, best_cost = None, np.inf
-    reach = int(np.abs(levels).max(initial=0))
+    values, counts = np.unique(levels, return_counts=True)  # few values, however many levels
+    reach = int(np.abs(values).max(initial=0))
     for direct in DIRECT_CHOICES:
         if direct > MAX_DIRECT or (best is not None and direct > max(2 * reach, 1)):
             break
         classes = escape_classes(step_q8, rounding_q8, direct)
         if 2 * direct + classes + 2 > 1 << (cdf_bits - 2):
             break
-        table = Table(direct, integer_cdf(_frequencies(levels, direct, classes), cdf_bits))
-        cost = table.bits(levels, cdf_bits) + SYMBOL_COST_BITS * np.log2(len(levels) + 2) * 0.5 * direct
+        table = Table(direct, integer_cdf(_frequencies(values, counts, direct, classes), cdf_bits))
+        cost = table.bits_of(values, counts, cdf_bits) + SYMBOL_COST_BITS * np.log2(len(levels) + 2) * 0.5 * direct
         if cost < best_cost:
             best, best_cost = table, cost
     assert best is not None
     return best
 
 
-def _frequencies(levels: np.ndarray, direct: int, classes: int) -> np.ndarray:
-    symbols, _ = symbols_of(levels, direct)
-    counts = np.bincount(symbols, minlength=2 * direct + classes + 2).astype(np.float64)
-    return counts + PSEUDO_COUNTS * _prior(levels, direct, classes)
+def _frequencies(values: np.ndarray, counts: np.ndarray, direct: int, classes: int) -> np.ndarray:
+    symbols, _ = symbols_of(values, direct)
+    seen = np.bincount(symbols, weights=counts, minlength=2 * direct + classes + 2)
+    return seen + PSEUDO_COUNTS * _prior(values, counts, direct, classes)
 
 
-def _prior(levels: np.ndarray, direct: int, classes: int) -> np.ndarray:
+def _prior(values: np.ndarray, counts: np.ndarray, direct: int, classes: int) -> np.ndarray:
     """Probabilities of the symbols under the two-scale Laplacian."""
-    spread = float(np.mean(np.abs(levels))) + 0.05 if len(levels) else 1.0
+    spread = float(counts @ np.abs(values)) / int(counts.sum()) + 0.05 if len(values) else 1.0
 
     def beyond(magnitude: np.ndarray) -> np.ndarray:
         """P(|level| >= magnitude), magnitude >= 1."""
