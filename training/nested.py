@@ -318,9 +318,12 @@ class Restart:
         self.history = [tuple(entry) for entry in state["history"]]
         best = state["best"]
         if best is not None:
-            arrays = [np.array(best[name]) for name in ("a", "b", "c")]
-            filters = NestedFilters(*arrays, tuple(best["spans"]), self.lesson.moduli, self.mean_x, np.array(self.mean_y))
-            self.best = Fit(filters, self.seed, tuple(best["sqnr_db"]), tuple(tuple(entry) for entry in best["history"]))
+            filters = NestedFilters(
+                np.array(best["a"]), np.array(best["b"]), np.array(best["c"]), tuple(best["spans"]), self.lesson.moduli,
+                self.mean_x, np.array(self.mean_y),
+            )
+            history = tuple(tuple(entry) for entry in best["history"])
+            self.best = Fit(filters, self.seed, tuple(best["sqnr_db"]), history)
 
 
 def _numbers(tensor: Any) -> np.ndarray:

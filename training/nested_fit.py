@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def _tail_notes(lesson: Lesson, needed: list[int], samples: int) -> Iterator[str
 
 def _run_all(tasks: list[_Task], jobs: int, report: Report) -> list[_Outcome]:
     if jobs <= 1:
-        return [_run_task(task, lambda step, score, k=task.number: report(k, step, score)) for task in tasks]
+        return [_run_task(task, partial(report, task.number)) for task in tasks]
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
@@ -160,18 +161,17 @@ def _listen(said: Any) -> None:
 
 
 def _run_reporting(task: _Task) -> _Outcome:
-    return _run_task(task, lambda step, score: _SAID.put((task.number, step, score)))
+    return _run_task(task, lambda *said: _SAID.put((task.number, *said)))
 
 
 def _run_task(task: _Task, report: Callable[[int, float], None]) -> _Outcome:
     notes: list[str] = []
-    for attempt in range(ATTEMPTS):
-        seed = task.seed + NEXT_ATTEMPT * attempt
+    for seed in range(task.seed, task.seed + ATTEMPTS * NEXT_ATTEMPT, NEXT_ATTEMPT):
         restart = Restart(task.train, task.held, task.lesson, seed)
         path = Path(task.folder) / f"restart-{task.number}-{seed}.pt" if task.folder else None
         if path is not None and path.exists():
             restart.restore(_load(path))
-        found = restart.run(report, None if path is None else lambda state, to=path: _save(to, state))  # type: ignore[misc]
+        found = restart.run(report, None if path is None else partial(_save, path))
         if found is not None:
             return _Outcome(found, tuple(notes))
         notes.append(f"restart {task.number} with seed {seed} diverged (loss is not a number, step {restart.step})")
