@@ -96,15 +96,25 @@ class Daemon:
         return self.ended(timeout_s)
 
     def ended(self, timeout_s: float = 20) -> int:
-        return self._process.wait(timeout_s)
+        """Exit status; then `usage` is what it used."""
+        until_s = time.monotonic() + timeout_s
+        while True:
+            pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+            if pid:
+                self.usage = usage
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                return self._process.returncode
+            if time.monotonic() > until_s:
+                raise subprocess.TimeoutExpired(self._process.args, timeout_s)
+            time.sleep(0.02)
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
 
 
-def run(*arguments: str, **popen: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, **popen)
+def run(*arguments: str, timeout: float = 60, **popen: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=timeout, **popen)
 
 
 def samples_in(store: Path) -> list[tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,29 @@ def test_a_slow_decoder_reads_from_the_disk_or_slows_the_links(
     assert stats is not None
     assert all(n.samples_expected == n.samples_decoded + n.samples_concealed == 3200 for n in stats.nodes.values())
     assert all(n.samples_concealed == 0 for n in stats.nodes.values())
+
+
+def told(sock: socket.socket) -> list[bytes]:
+    states = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            states.append(sock.recv(100))
+    return states
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_a_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool) -> None:
+    port = free_port()
+    fleet = write_fleet(tmp_path, f'url = "tcp-listen://127.0.0.1:{port}"\nshared = true')
+    address = f"@edge_wz_{port}" if abstract else str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address.replace("@", "\0"))
+        manager.setblocking(False)
+        asyncio.run(served(fleet, port, b"", 0))
+        states = told(manager)
+    assert states[0] == b"READY=1" and set(states[1:]) == {b"WATCHDOG=1", b"STOPPING=1"}
+    asyncio.run(served(fleet, port, b"", 0))  # nobody listens
 
 
 LINKS = (LinkSpec(4, "radio"), LinkSpec(5, "yard", shared=False, node_id=7))

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edge_wz.gateway.config import DaemonConfig
+    from edge_wz.gateway.daemon import Daemon
+    from edge_wz.gateway.replay import Replay
     from edge_wz.gateway.stats import PipelineStats
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -46,14 +50,16 @@ def serve(fleet_path: Path, replay: Path | None, store: Path | None, jsonl: Path
     if jsonl is not None:
         config = replace(config, sinks=(*config.sinks, fleet_file.SinkSpec("jsonl", jsonl)))
     capture = replay or replayed_capture(config)
+    _import_numba()
+    done: Daemon | Replay
     if capture is None:
-        stats = _live(config, capture_only, finish, wait_links, status_every)
+        done = _live(config, capture_only, finish, wait_links, status_every)
     elif capture_only:
         raise InputError("--capture-only has no use in a replay: the capture is there")
     else:
-        stats = _replay(config, capture)
-    if stats is not None:
-        _print_summary(config, stats)
+        done = _replay(config, capture)
+    if done.stats is not None:
+        _print_summary(config, done.stats, done.replaced)
 
 
 @click.command()
@@ -78,17 +84,17 @@ def check(fleet_path: Path) -> None:
 
 
 def _live(config: DaemonConfig, capture_only: bool, finish: bool, wait_links: bool,
-          status_every: float) -> PipelineStats | None:
+          status_every: float) -> Daemon:
     import asyncio
 
     from edge_wz.gateway.daemon import Daemon, Options
 
     daemon = Daemon(config, Options(capture_only, finish, wait_links, status_every))
     asyncio.run(daemon.run())
-    return daemon.stats
+    return daemon
 
 
-def _replay(config: DaemonConfig, capture: Path) -> PipelineStats:
+def _replay(config: DaemonConfig, capture: Path) -> Replay:
     import signal
 
     from rich.progress import Progress
@@ -106,7 +112,19 @@ def _replay(config: DaemonConfig, capture: Path) -> PipelineStats:
             if stopped:
                 break
     replay.close()
-    return replay.stats
+    return replay
+
+
+def _import_numba() -> None:
+    """Without the half second in which it loads scipy, if that is there, to look for BLAS: no kernel needs it."""
+    blas: Any = "scipy.linalg.cython_blas"
+    if blas in sys.modules:
+        return
+    sys.modules[blas] = None  # type: ignore[assignment]
+    try:
+        import numba.np.arraymath  # noqa: F401
+    finally:
+        del sys.modules[blas]
 
 
 def _stderr() -> Any:
@@ -132,26 +150,54 @@ def _set_up_logging(as_json: bool, verbose: bool) -> None:
     package.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-def _print_summary(config: DaemonConfig, stats: PipelineStats) -> None:
+def _print_summary(config: DaemonConfig, stats: PipelineStats, replaced: Mapping[int, int]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    nodes = Table("node", title="samples expected = decoded + concealed")
-    for heading in ("packets", "lost", "expected", "decoded", "concealed", "absent", "suspect", "bits/sample"):
-        nodes.add_column(heading, justify="right")
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    console.print(_node_table(config, stats), _link_table(config, stats))
     for node in config.fleet.nodes:
-        n = stats.nodes[node.node_id]
-        rate = f"{n.packet_bits / n.samples_decoded:.2f}" if n.samples_decoded else "-"
-        nodes.add_row(node.name, *(str(count) for count in (
-            n.data_packets, n.lost, n.samples_expected, n.samples_decoded, n.samples_concealed, n.samples_absent,
-            n.samples_suspect)), rate)
-    links = Table("link", title="bytes fed = good + bad + discarded + pending")
-    for heading in ("fed", "good", "bad", "discarded", "pending", "packets refused"):
-        links.add_column(heading, justify="right")
+        if node.node_id in replaced:
+            console.print(f"{node.name}: {replaced[node.node_id]} samples replaced by others of the same boot epoch "
+                          "and index; the earlier ones are in the table replaced")
+
+
+def _node_table(config: DaemonConfig, stats: PipelineStats) -> Any:
+    counts = ("data_packets", "lost", "samples_expected", "samples_decoded", "samples_concealed", "samples_absent",
+              "samples_suspect", "packet_bits")
+    headings = ("packets", "lost", "expected", "decoded", "concealed", "absent", "suspect", "bits/sample")
+    table = _table("node", "samples expected = decoded + concealed", headings)
+    totals = [0] * len(counts)
+    for node in config.fleet.nodes:
+        row = [getattr(stats.nodes[node.node_id], count) for count in counts]
+        totals = [total + count for total, count in zip(totals, row, strict=True)]
+        table.add_row(node.name, *_cells(row))
+    if len(config.fleet.nodes) > 1:
+        table.add_section()
+        table.add_row("all", *_cells(totals))
+    return table
+
+
+def _cells(row: list[int]) -> list[str]:
+    """All but the last as they are; that one, bits of packets, per decoded sample."""
+    *counts, packet_bits = row
+    decoded = counts[3]
+    return [*map(str, counts), f"{packet_bits / decoded:.2f}" if decoded else "-"]
+
+
+def _link_table(config: DaemonConfig, stats: PipelineStats) -> Any:
+    headings = ("fed", "good", "bad", "discarded", "pending", "packets refused")
+    table = _table("link", "bytes fed = good + bad + discarded + pending", headings)
     for link in config.fleet.links:
         s = stats.links.get(link.link)
         if s is not None and s.fed_bytes:
-            links.add_row(link.name, *(str(count) for count in (
+            table.add_row(link.name, *(str(count) for count in (
                 s.fed_bytes, s.good_bytes, s.bad_bytes, s.discarded_bytes, s.pending_bytes, s.refused)))
-    console.print(nodes, links)
+    return table
+
+
+def _table(first: str, title: str, headings: tuple[str, ...]) -> Any:
+    """Numbers to the right and never cut; a long name is folded."""
+    from rich.table import Column, Table
+
+    return Table(Column(first, overflow="fold"), *(Column(h, justify="right", no_wrap=True) for h in headings),
+                 title=title)

@@ -16,13 +16,14 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edge_wz.errors import LinkError, StorageError
 from edge_wz.formats.capture import DataRecord
 from edge_wz.gateway.config import DaemonConfig, LinkSource, with_link_numbers
 from edge_wz.gateway.consumer import Consumer, data_records
+from edge_wz.gateway.service_manager import tell
 from edge_wz.gateway.sinks.sqlite import Store
 from edge_wz.gateway.spool import Spool, read_records
 from edge_wz.gateway.stats import PipelineStats
@@ -116,6 +117,11 @@ class Daemon:
     def stats(self) -> PipelineStats | None:
         return None if self._consumer is None else self._consumer.stats
 
+    @property
+    def replaced(self) -> Mapping[int, int]:
+        """Samples of each node in whose place others came (`sinks.samples_table`), since the start."""
+        return {} if self._consumer is None else self._consumer.replaced
+
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -139,6 +145,7 @@ class Daemon:
                 await self._start(transport)
             tasks = [asyncio.ensure_future(transport.run()) for transport in transports]
             tasks.append(asyncio.ensure_future(self._report()))
+            tell("READY=1")
             await self._work(tasks)
         finally:
             for task in tasks:
@@ -167,6 +174,7 @@ class Daemon:
 
     async def _step(self) -> bool:
         """Decode a slice of what has arrived. True when there is more."""
+        tell("WATCHDOG=1")
         if self._consumer is None:
             await asyncio.to_thread(self._spool.sync)
             self._warn_full()
@@ -229,6 +237,7 @@ class Daemon:
 
     def _told_to_stop(self) -> None:
         _LOGGER.info("stopping")
+        tell("STOPPING=1")
         self._stop.set()
 
     async def _report(self) -> None:

@@ -6,7 +6,7 @@ on where it stopped when it is started again with the same store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edge_wz.errors import ConfigError, FormatError
@@ -40,6 +40,11 @@ class Replay:
     @property
     def stats(self) -> PipelineStats:
         return self._consumer.stats
+
+    @property
+    def replaced(self) -> Mapping[int, int]:
+        """Samples of each node in whose place others came, since the start."""
+        return self._consumer.replaced
 
     def run(self) -> Iterator[int]:
         """Decode and commit slice by slice; yields the position reached. At the end everything that waited is told."""

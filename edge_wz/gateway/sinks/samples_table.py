@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby, repeat
+from itertools import chain, groupby, pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ def _key(run: Samples) -> tuple[int, int, int]:
 
 
 def _overlap(runs: Sequence[Samples]) -> bool:
-    return any(one.first_index + len(one.values) > other.first_index for one, other in zip(runs, runs[1:], strict=False))
+    return any(one.first_index + len(one.values) > after.first_index for one, after in pairwise(runs))
 
 
 def _taken(db: sqlite3.Connection, runs: Sequence[Samples]) -> bool:

@@ -1,8 +1,8 @@
 """The store: decoded samples, the pipeline's snapshot and the position in the spool, in one SQLite file (WAL).
 
 One transaction holds what some link bytes became *and* how far they were read, so that after a kill the same bytes are
-read again and nothing is there twice (`samples_table` says what happens to a key that comes again). Readers may query at
-any time; a missing sample (absent at the sensor) has a NULL value.
+read again and nothing is there twice (`samples_table` says what happens to a key that comes again). Readers may query
+at any time; a missing sample (absent at the sensor) has a NULL value.
 """
 
 from __future__ import annotations
