@@ -1,6 +1,7 @@
 # make demo        a virtual environment, the package without torch, the whole path on a simulated fleet, a picture
 # make test        the tests, without torch
 # make test-train  adds torch and the tests that need it
+# make figures     adds torch, learns and measures SQNR over rate (QUICK=1: minutes)
 # make lint        ruff, mypy, import contracts
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-train lint clean
+.PHONY: demo test test-train figures lint clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -30,6 +31,9 @@ test: $(VENV)/.installed-test
 
 test-train: $(VENV)/.installed-test $(VENV)/.installed-train
 	$(BIN)/python -m pytest -m train
+
+figures: $(VENV)/.installed-demo $(VENV)/.installed-train
+	$(BIN)/python -m benchmarks.figures --out figures-out $(if $(QUICK),--quick)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -47,6 +47,7 @@ class Result:
     sqnr_db: tuple[float, ...]
     seed: int
     scores: tuple[float, ...]  # of every restart
+    steps: int  # of the kept restart up to its best evaluation
     tail_samples: tuple[int, ...]  # how many samples would show ten wrong candidates, per rate point
     notes: tuple[str, ...]
 
@@ -102,7 +103,7 @@ def fit(
     filters = polish(polished[best].filters, rows)
     needed = tail_samples_needed(filters, rows)
     return Result(
-        filters, tuple(sqnr_db(filters, held)), fits[best].seed, tuple(scores), tuple(needed),
+        filters, tuple(sqnr_db(filters, held)), fits[best].seed, tuple(scores), fits[best].history[-1][0], tuple(needed),
         notes + tuple(_tail_notes(lesson, needed, rows.samples)),
     )
 
