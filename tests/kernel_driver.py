@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_wz.formats import blob
+from edge_wz.codec.encoder import NodeEncoder
+from edge_wz.formats import blob, framing
 from edge_wz.kernels import fixed_point, nested_quantizer, predictor, range_coder
 from edge_wz.kernels.nested_quantizer import NO_LEVEL
 from edge_wz.model import NodeModel
@@ -123,3 +124,31 @@ def predictive_parse(case: Case, payload: bytes, present: list[bool]) -> Case | 
     assert np.array_equal(levels[0] != NO_LEVEL, np.array(present, dtype=np.bool_))
     shown = np.where(levels == NO_LEVEL, 0, levels)[0].tolist()
     return {"levels": shown, "preds": preds[0].tolist(), "recon": recon[0].tolist()}
+
+
+def _node_model(case: Case) -> NodeModel:
+    if "taps" in case:
+        point = (case["modulus"], case["shift"], case["rounding"], case["taps"])
+        return blob.make_nested(case["packet_samples"], case["hello_every"], case["check_bits"], 1.0, 0.0, [point])
+    tables = [(table["direct"], table["cdf"]) for table in case["tables"]]
+    return blob.make_predictive(
+        case["packet_samples"], case["hello_every"], 1.0, 0.0, len(case["predictors"]) - 1, case["predictors"],
+        case["thresholds"], case["position_tables"], case["contexts"], case["cdf_bits"],
+        [(case["step_q8"], case["rounding_q8"], tables)],
+    )  # fmt: skip
+
+
+def node_run(case: Case) -> Case:
+    model = _node_model(case)
+    encoder = NodeEncoder(
+        model, case["node_id"], period_us=case["period_us"], boot_epoch=case["boot_epoch"], start_ms=case["start_ms"],
+        shared_link=bool(case["shared"]), packet_counter=case["packet_counter"], sample_index=case["sample_index"],
+    )  # fmt: skip
+    codes, present = np.array(case["codes"], dtype=np.int16), np.array(case["present"], dtype=np.bool_)
+    half = len(codes) // 2 + 1  # in two calls: what waits between them is part of the run
+    packets = encoder.encode(codes[:half], present[:half]) + encoder.encode(codes[half:], present[half:])
+    packets += encoder.flush()
+    return {
+        "blob": model.blob.hex(), "model_id": model.model_id.hex(), "packets": [packet.hex() for packet in packets],
+        "frames": [framing.encode_frame(packet).hex() for packet in packets],
+    }  # fmt: skip

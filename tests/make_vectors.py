@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.reference import nested, predictive, range_coder
+from tests.reference import nested, node, predictive, range_coder
 from tests.reference.arithmetic import level_check, pack_bits, sat16, sat32, shift_round
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -189,6 +189,29 @@ def malformed_predictive_cases(rng: random.Random) -> Iterator[Case]:
             yield {**case, "valid": 1, "levels": levels, "preds": preds, "recon": recon}
 
 
+def node_cases(rng: random.Random) -> Iterator[Case]:
+    """Whole runs: blob, hellos, data packets, frames."""
+    plain = {"taps": [1 << 10], "shift": 13, "rounding": 1 << 12, "modulus": 4, "check_bits": 0}
+    filtered = {"taps": [700, -300, 50], "shift": 11, "rounding": 1024, "modulus": 5, "check_bits": 8}
+    coded = predictive_model(rng, 3, 1000, 500, 2, 3)
+    links: list[Case] = [
+        {"shared": 0, "node_id": 7, "packet_counter": 0, "sample_index": 0, "boot_epoch": 0, "start_ms": 0},
+        {"shared": 1, "node_id": 127, "packet_counter": 250, "sample_index": 4000, "boot_epoch": 3, "start_ms": 1},
+        {"shared": 1, "node_id": 128, "packet_counter": 2**32 - 3, "sample_index": 2**48 - 20, "boot_epoch": 65535,
+         "start_ms": 2**48 - 1},
+        {"shared": 0, "node_id": 32767, "packet_counter": 65535, "sample_index": 1, "boot_epoch": 1, "start_ms": 10**12},
+    ]  # fmt: skip
+    for model in (plain, filtered, coded):
+        for link in links:
+            for samples in [*_sample_runs(rng), [5] * 300]:
+                slots, period = rng.choice([1, 4, 16, 64]), rng.choice([1, 10**6, 2**40 - 1])
+                case = {**model, **link, **_columns(samples), "packet_samples": slots, "hello_every": rng.choice([1, 3, 128])}
+                case["period_us"] = period
+                sent = node.run(case)
+                frames = [node.cobs(bytes.fromhex(packet)).hex() for packet in sent["packets"]]
+                yield {**case, **sent, "frames": frames}
+
+
 MAKERS: dict[str, Callable[[random.Random], Iterator[Case]]] = {
     "arithmetic": arithmetic_cases,
     "level_check": level_check_cases,
@@ -197,6 +220,7 @@ MAKERS: dict[str, Callable[[random.Random], Iterator[Case]]] = {
     "nested_payloads": malformed_nested_cases,
     "predictive": predictive_cases,
     "predictive_payloads": malformed_predictive_cases,
+    "node": node_cases,
 }
 
 

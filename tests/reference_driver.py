@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.make_vectors import reference_model
-from tests.reference import arithmetic, nested, predictive, range_coder
+from tests.reference import arithmetic, nested, node, predictive, range_coder
 
 Case = dict[str, Any]
 
@@ -76,3 +76,9 @@ def predictive_parse(case: Case, payload: bytes, present: list[bool]) -> Case | 
     except range_coder.Malformed:
         return None
     return {"levels": levels, "preds": preds, "recon": recon}
+
+
+def node_run(case: Case) -> Case:
+    """{blob, model_id, packets, frames}."""
+    sent = node.run(case)
+    return {**sent, "frames": [node.cobs(bytes.fromhex(packet)).hex() for packet in sent["packets"]]}

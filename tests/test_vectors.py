@@ -89,3 +89,9 @@ def test_predictive_payloads(driver):
     for case in cases("predictive_payloads"):
         parsed = driver.predictive_parse(case, bytes.fromhex(case["payload"]), [True] * case["count"])
         assert parsed == (only(case, "levels", "preds", "recon") if case["valid"] else None), case
+
+
+@implementations
+def test_node(driver):
+    for case in cases("node"):
+        assert driver.node_run(case) == only(case, "blob", "model_id", "packets", "frames"), case

@@ -1,0 +1,155 @@
+"""SPEC 2, 5 and 7 in plain integers: blobs, whole packets and frames of one run of a node."""
+
+import hashlib
+import zlib
+from typing import Any
+
+from tests.reference import nested, predictive
+from tests.reference.arithmetic import pack_bits
+
+Case = dict[str, Any]
+
+
+def crc16(data: bytes) -> int:
+    """CRC-16/GENIBUS, bit by bit."""
+    crc = 0xFFFF
+    for byte in data:
+        for bit in range(7, -1, -1):
+            top = (crc >> 15) ^ (byte >> bit & 1)
+            crc = (crc << 1 & 0xFFFF) ^ (0x1021 if top else 0)
+    return crc ^ 0xFFFF
+
+
+def little(value: int, size: int) -> bytes:
+    return (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+
+
+def big(value: int, size: int) -> bytes:
+    return value.to_bytes(size, "big")
+
+
+def with_crc32(data: bytes) -> bytes:
+    return data + little(zlib.crc32(data), 4)
+
+
+def head(case: Case, scheme: int, size: int) -> bytes:
+    """SPEC 5; scale 1 and offset 0 as IEEE doubles."""
+    check_bits = case.get("check_bits", 0)
+    return (
+        b"WZNB" + bytes([1, scheme, 1, check_bits]) + little(case["packet_samples"], 2) + little(case["hello_every"], 2)
+        + little(size, 4) + bytes.fromhex("000000000000f03f") + bytes(8)
+    )  # fmt: skip
+
+
+def nested_blob(case: Case) -> bytes:
+    """SPEC 5.1, one rate point."""
+    point = little(case["modulus"], 2) + bytes([case["shift"], 0]) + little(case["rounding"], 4)
+    body = bytes([len(case["taps"]), 0, 0, 0]) + point + b"".join(little(tap, 4) for tap in case["taps"])
+    return with_crc32(head(case, 1, 32 + len(body) + 4) + body)
+
+
+def predictive_blob(case: Case) -> bytes:
+    """SPEC 5.2, one rate point."""
+    step, rounding, tables = case["step_q8"], case["rounding_q8"], case["tables"]
+    shift = max(s for s in range(31) if (1 << (s + 9)) // step < 1 << 15)
+    thresholds = case["thresholds"] + [0] * (8 - len(case["thresholds"]))
+    section = bytes([len(case["predictors"]) - 1, case["position_tables"], case["contexts"], case["cdf_bits"]])
+    section += b"".join(little(t, 2) for t in thresholds)
+    section += b"".join(little(value, 4) for row in case["predictors"] for value in row)
+    section += little(step, 4) + little(rounding, 4) + little((1 << (shift + 9)) // step, 2) + bytes([shift, 0])
+    top = (65535 * 256 + rounding) // step
+    at = 32 + len(section) + 4 * len(tables)
+    cdfs = b""
+    for table in tables:
+        classes = max(0, top - table["direct"] - 1).bit_length()
+        section += bytes([table["direct"], classes]) + little((at + len(cdfs)) // 2, 2)
+        cdfs += b"".join(little(value, 2) for value in table["cdf"])
+    body = section + cdfs + bytes(-len(section + cdfs) % 4)
+    return with_crc32(head(case, 2, 32 + len(body) + 4) + body)
+
+
+def node_id_bytes(case: Case) -> bytes:
+    if not case["shared"]:
+        return b""
+    node_id = case["node_id"]
+    return bytes([node_id]) if node_id < 128 else big(0x8000 | node_id, 2)
+
+
+def header(kind: int, counter: int, extension: int) -> bytes:
+    return pack_bits([(1, 2), (kind, 2), (0, 3), (counter & 0xFF, 8), (extension, 1)])
+
+
+def hello(case: Case, model_id: bytes, counter: int, index: int) -> bytes:
+    body = (
+        node_id_bytes(case) + header(1, counter, 0) + big(case["node_id"], 2) + big(case["boot_epoch"], 2) + model_id
+        + big(counter, 4) + big(index, 6) + big(case["period_us"], 5) + big(case["start_ms"], 6)
+    )  # fmt: skip
+    return body + big(zlib.crc32(body), 4)
+
+
+def data_packet(case: Case, model_id: bytes, base: int, counter: int, here: list[bool], payload: bytes) -> bytes:
+    short, absent = len(here) < case["packet_samples"], not all(here)
+    extension = b""
+    if short or absent:
+        extension = bytes([short | absent << 1])
+        extension += big(len(here), 2) if short else b""
+        extension += pack_bits([(int(not there), 1) for there in here]) if absent else b""
+    packet = node_id_bytes(case) + header(0, counter, bool(extension)) + extension + payload
+    context = (
+        big(0 if case["shared"] else case["node_id"], 2) + model_id + big(case["boot_epoch"], 2) + big(base, 6)
+        + big(counter >> 8, 3)
+    )  # fmt: skip
+    return packet + big(crc16(context + packet), 2)
+
+
+def payloads(case: Case, samples: list[int | None]) -> list[bytes]:
+    slots = case["packet_samples"]
+    starts = range(0, len(samples), slots)
+    if "taps" in case:
+        bins, turns, _ = nested.quantize(samples, case["taps"], case["shift"], case["rounding"], case["modulus"])
+        return [nested.pack(bins[i : i + slots], turns[i : i + slots], case["modulus"], case["check_bits"]) for i in starts]
+    tables = [predictive.Table(table["direct"], table["cdf"]) for table in case["tables"]]
+    model = predictive.Predictive(
+        case["predictors"], case["thresholds"], case["position_tables"], case["cdf_bits"], case["step_q8"],
+        case["rounding_q8"], tables,
+    )  # fmt: skip
+    return [predictive.encode(model, samples[i : i + slots])[0] for i in starts]
+
+
+def run(case: Case) -> Case:
+    """Boot, all samples, flush: {blob, model_id, packets} in hex, packets in sending order (SPEC 2.2)."""
+    blob = nested_blob(case) if "taps" in case else predictive_blob(case)
+    model_id = hashlib.sha256(blob).digest()[:8]
+    samples = [code if here else None for code, here in zip(case["codes"], case["present"], strict=True)]
+    slots, counter, index = case["packet_samples"], case["packet_counter"], case["sample_index"]
+    base, since = (index - counter * slots) % 2**48, 0
+    packets = [hello(case, model_id, counter, index)]
+    for number, payload in enumerate(payloads(case, samples)):
+        here = [sample is not None for sample in samples[number * slots : (number + 1) * slots]]
+        packets.append(data_packet(case, model_id, base, counter, here, payload))
+        counter, index, since = (counter + 1) % 2**32, (index + len(here)) % 2**48, since + 1
+        if since == case["hello_every"] or counter == 0 or len(here) < slots:
+            packets.append(hello(case, model_id, counter, index))
+            base, since = (index - counter * slots) % 2**48, 0
+    if since:
+        packets.append(hello(case, model_id, counter, index))
+    return {"blob": blob.hex(), "model_id": model_id.hex(), "packets": [packet.hex() for packet in packets]}
+
+
+def cobs(packet: bytes) -> bytes:
+    """SPEC 7: the frame of a packet, its delimiter included."""
+    out, block = b"", b""
+    for byte in packet + b"\0":
+        if byte:
+            block += bytes([byte])
+        if not byte or len(block) == 254:
+            out += bytes([len(block) + 1]) + block
+            block = b""
+    # a full block at the very end needs no empty one behind it
+    if len(packet) and packet[-1] and len(_last_run(packet)) % 254 == 0:
+        out = out[:-1]
+    return out + b"\0"
+
+
+def _last_run(packet: bytes) -> bytes:
+    return packet.rsplit(b"\0", 1)[-1]
