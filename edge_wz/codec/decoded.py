@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True, eq=False)
-class Decoded:
+class Decoded(NamedTuple):
     values: np.ndarray  # float64[T]
     sigmas: np.ndarray  # float64[T]
     flags: np.ndarray  # uint8[T]

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from edge_wz.codec import nested_decoders, predictive_decoders, refined_decoder
+from edge_wz.codec import healing, nested_decoders, predictive_decoders, refined_decoder
 from edge_wz.codec.blocks import NO_LEVEL
 from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.side_information import SideInformation
-from edge_wz.decoders.cells import ABSENT, CONCEALED, RESOLVED, SUSPECT
+from edge_wz.decoders.cells import ABSENT, CONCEALED, RESOLVED, SUSPECT, to_units
 from edge_wz.errors import InputError
 from edge_wz.kernels.nested_quantizer import check_levels
 from edge_wz.model import Model
+
+_INDEX, _SENSOR = np.dtype(np.int32), np.dtype(np.float64)
 
 __all__ = ["ABSENT", "CONCEALED", "DECODERS", "RESOLVED", "SUSPECT", "Decoder", "Reconstruction"]
 
@@ -27,7 +29,7 @@ DECODERS: dict[str, dict[str, Callable[[Model], Any]]] = {
     "nested": {
         "nearest": nested_decoders.Nearest,
         "posterior": nested_decoders.Posterior,
-        "kalman": nested_decoders.Kalman,
+        "kalman": healing.kalman,
     },
     "predictive": {
         "midpoint": predictive_decoders.Midpoint,
@@ -41,8 +43,8 @@ DECODERS: dict[str, dict[str, Callable[[Model], Any]]] = {
 class Reconstruction:
     """One row per sample. Flags: RESOLVED from received bits, CONCEALED without any, SUSPECT if its level may be wrong.
 
-    SUSPECT is set where the best candidate has less than `cells.SURE` of the posterior weight (posterior, kalman), and on
-    all resolved samples of a packet whose level check differs. ABSENT is for the caller to set.
+    SUSPECT is set where the best candidate has less than `cells.SURE` of the posterior weight (posterior, kalman), and
+    on all resolved samples of a packet whose level check differs. ABSENT is for the caller to set.
     """
 
     values: np.ndarray  # float64[T], sensor units
@@ -51,15 +53,27 @@ class Reconstruction:
     levels: np.ndarray  # int32[T], resolved; NO_LEVEL where none
 
 
+def _is_plain(array: np.ndarray, dtype: Any) -> bool:
+    return array.dtype == dtype and array.flags.carray
+
+
 def _plain(array: np.ndarray, dtype: Any) -> np.ndarray:
     """A writable C array: kernels are compiled anew for other layouts, and then may round differently."""
-    return array if array.flags.carray and array.dtype == dtype else np.array(array, dtype=dtype, order="C")
+    return array if _is_plain(array, dtype) else np.array(array, dtype=dtype, order="C")
 
 
 def _plain_indices(indices: StreamIndices) -> StreamIndices:
     streams = (indices.values, indices.rate_points, indices.preds, indices.recon)
-    values, rate_points, preds, recon = (_plain(stream, np.int32) for stream in streams)
+    if all([_is_plain(stream, _INDEX) for stream in streams]):
+        return indices
+    values, rate_points, preds, recon = (_plain(stream, _INDEX) for stream in streams)
     return StreamIndices(values, rate_points, indices.packet_starts, indices.checks, preds, recon)
+
+
+def _plain_side(side: SideInformation) -> SideInformation:
+    if _is_plain(side.values, _SENSOR) and _is_plain(side.sigmas, _SENSOR):
+        return side
+    return SideInformation(_plain(side.values, _SENSOR), _plain(side.sigmas, _SENSOR))
 
 
 class Decoder:
@@ -85,15 +99,22 @@ class Decoder:
         if side.values.shape != expected and self.neighbours:
             raise InputError(f"side information of shape {side.values.shape}, {expected} expected")
         indices = _plain_indices(indices)
-        side = SideInformation(_plain(side.values, np.float64), _plain(side.sigmas, np.float64))
-        out, after = self._engine.run(_plain(state, np.float64), indices, side)
+        out, after = self._engine.run(_plain(state, _SENSOR), indices, _plain_side(side))
         if self.model.node.level_check_bits:
             self._mark_failed_checks(indices, out.levels, out.flags)
-        scale, offset = self.model.node.scale, self.model.node.offset
-        np.multiply(out.values, scale, out=out.values)
-        np.add(out.values, offset, out=out.values)
-        np.multiply(out.sigmas, scale, out=out.sigmas)
+        to_units(out.values, out.sigmas, self.model.node.scale, self.model.node.offset)
         return Reconstruction(out.values, out.sigmas, out.flags, out.levels), after
+
+    def warm_up(self) -> None:
+        """Compile all that `reconstruct` needs, or load it, so that the first packet need not wait for that."""
+        samples = 4
+        values = np.zeros(samples, np.int32)
+        values[-1] = NO_LEVEL
+        zeros, starts = np.zeros(samples, np.int32), np.zeros(1, np.int64)
+        indices = StreamIndices(values, zeros, starts, np.zeros(1, np.int32), zeros, zeros)
+        for missing in (np.nan, 0.0):
+            side = SideInformation(np.full((samples, self.neighbours), missing), np.zeros((samples, self.neighbours)))
+            self.reconstruct(self.initial_state(), indices, side)
 
     def _mark_failed_checks(self, indices: StreamIndices, levels: np.ndarray, flags: np.ndarray) -> None:
         turns = nested_decoders.packet_turns(self.model, levels, indices.rate_points)

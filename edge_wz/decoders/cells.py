@@ -1,14 +1,14 @@
 """Moments of a Gaussian cut to cells: the arithmetic that the posterior and the Kalman decoder share.
 
-A received bin is a comb of cells, one per candidate level. Given the belief N(mean, variance), the source lies in the union of
-them: a mixture of truncated Gaussians, whose mean is the reconstruction and whose variance is its sigma squared.
-`decoders.nearest` looks at distances only and needs none of this. Far out in a tail every mass underflows; there, masses are
-taken relative to the nearest cell by Mills' ratio (Abramowitz and Stegun, 26.2.14) or, further out, by the exponential that the
-tail turns into. Tail areas: Hart, Computer Approximations (1968), as given by West, Better approximations to cumulative normal
-functions (2005); one exponential serves density and area.
+A received bin is a comb of cells, one per candidate level. Given the belief N(mean, variance), the source lies in the
+union of them: a mixture of truncated Gaussians, whose mean is the reconstruction and whose variance is its sigma
+squared. `decoders.nearest` looks at distances only and needs none of this. Far out in a tail every mass underflows;
+there, masses are taken relative to the nearest cell by Mills' ratio (Abramowitz and Stegun, 26.2.14) or, further out,
+by the exponential that the tail turns into. Tail areas: Hart, Computer Approximations (1968), as given by West, Better
+approximations to cumulative normal functions (2005); one exponential serves density and area.
 
-Cells are continuous intervals around the integers that a level holds: codes a..b are [a - 1/2, b + 1/2]. Levels are floats
-here: integers of 16 bits are exact, and no division of integers is needed.
+Cells are continuous intervals around the integers that a level holds: codes a..b are [a - 1/2, b + 1/2]. Levels are
+floats here: integers of 16 bits are exact, and no division of integers is needed.
 """
 
 import math
@@ -225,3 +225,11 @@ def keep_within(value, low, high, max_error):
     if lowest > highest:
         return 0.5 * (low + high)
     return min(max(value, lowest), highest)
+
+
+@njit(cache=True)
+def to_units(values, sigmas, scale, offset):
+    """LSB to sensor units, in place."""
+    for n in range(values.size):
+        values[n] = values[n] * scale + offset
+        sigmas[n] *= scale

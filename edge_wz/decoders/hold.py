@@ -1,7 +1,7 @@
-"""`midpoint`: the reconstructions that the closed loop of `predictive` already holds, and holding through what is lost.
+"""`midpoint`: the reconstructions that the closed loop of `predictive` already has, held through what is lost.
 
-Unlike `decoders.kalman` it refines nothing. A lost sample repeats the last one; its variance grows with every repetition
-by the mean squared difference of neighbouring samples seen so far, as if the source were a random walk.
+Unlike `decoders.kalman` it refines nothing. A lost sample repeats the last one; its variance grows with every
+repetition by the mean squared difference of neighbouring samples seen so far, as if the source were a random walk.
 
 State, flat: last value, its variance, mean squared difference, 1 once anything was seen.
 """

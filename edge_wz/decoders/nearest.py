@@ -91,7 +91,7 @@ def _filter(entries, taps, count, values):
 
 @njit(cache=True)
 def _deviation(spread, taps, sigmas):
-    """Roots of the filtered variances, the errors of the u taken as independent; one root if all variances are equal."""
+    """Roots of the filtered variances, errors of the u taken as independent; one root if all variances are equal."""
     count, first, others = sigmas.size, spread[0], 0
     for n in range(spread.size):
         others += spread[n] != first
