@@ -1,10 +1,13 @@
-"""SQNR against rate for the three sources of the zero-delay literature, from our own runs: `python -m benchmarks.figures`.
+"""SQNR against rate for the three sources of the zero-delay literature, from our own runs: `python -m
+benchmarks.figures`.
 
-    figures.json      every point with its 95 % interval (batch means)      figures.png      the same, drawn beside the limit
+    figures.json      every point with its 95 % interval (batch means)      figures.png      the same, drawn beside the
+    limit
 
-Learned and designed models know 200 000 training samples and nothing else; they are tested on fresh samples through integer encoder, packets, parser
-and decoder. What has no bundle (exhaustive search, no side information) is simulated in floats. Every point is kept in `cache/` as soon as it
-is measured, learned bundles too, so that a run continues where the last one stopped.
+Learned and designed models know 200 000 training samples and nothing else; they are tested on fresh samples through
+integer encoder, packets, parser and decoder. What has no bundle (exhaustive search, no side information) is simulated
+in floats. Every point is kept in `cache/` as soon as it is measured, learned bundles too, so that a run continues where
+the last one stopped.
 """
 
 from __future__ import annotations

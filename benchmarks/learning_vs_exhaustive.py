@@ -1,9 +1,11 @@
-"""Wall time of learning against exhaustive search, in one run: same recording, same task, and how both grow with the filters.
+"""Wall time of learning against exhaustive search, in one run: same recording, same task, and how both grow with the
+filters.
 
     python -m benchmarks.learning_vs_exhaustive [--samples N] [--points P] [--bits R]
 
-Exhaustive search tries P^(2 x order) x 10 settings of the closed-loop scheme on the recording; where that would take longer than BUDGET_S, the
-time of one trial is measured and multiplied, and the row says so. Learning is one restart of the default recipe, polishing included.
+Exhaustive search tries P^(2 x order) x 10 settings of the closed-loop scheme on the recording; where that would take
+longer than BUDGET_S, the time of one trial is measured and multiplied, and the row says so. Learning is one restart of
+the default recipe, polishing included.
 """
 
 from __future__ import annotations

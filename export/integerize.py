@@ -1,7 +1,7 @@
 """The one border where learned floats become the integers of the node (SPEC 3.1).
 
-What is rounded here is what the decoder is told: steps and cells are always read back from the integers, so rounding costs a little
-optimality and never agreement.
+What is rounded here is what the decoder is told: steps and cells are always read back from the integers, so rounding
+costs a little optimality and never agreement.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _LIMIT = 1 << 31
 def nested_rate_point(filter_taps: Sequence[float], step_lsb: float, modulus: int) -> tuple[int, int, int, list[int]]:
     """(modulus, shift, rounding, taps) for source filter `filter_taps` (newest first, first one 1) and a step in LSB.
 
-    Takes the largest shift whose accumulator stays in 32 bits. Raises DesignError when not even shift 0 does, or when the step is so large
-    that the first tap vanishes.
+    Takes the largest shift whose accumulator stays in 32 bits. Raises DesignError when not even shift 0 does, or when
+    the step is so large that the first tap vanishes.
     """
     wanted = np.asarray(filter_taps, dtype=np.float64) / step_lsb
     for shift in range(layout.MAX_SHIFT, -1, -1):

@@ -1,8 +1,10 @@
-"""The float chain of a `nested` bundle, read back from its integers: what ONNX graphs and their torch twin are built from.
+"""The float chain of a `nested` bundle, read back from its integers: what ONNX graphs and their torch twin are built
+from.
 
     level = floor(gain * x + half), bin = (level + 32768) mod J;  v = b * (y - mean_y);  u = step * level + zero;  x_hat = mean_x + c * (u - mean_u)
 
-The bundle stays the only truth: a graph can be made from any bundle with the decoder `nearest`, learned or not. All neighbours are there.
+The bundle stays the only truth: a graph can be made from any bundle with the decoder `nearest`, learned or not. All
+neighbours are there.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ from edge_wz.model import Model
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """One rate point. gain: (L,) levels per LSB, newest sample first; b: (m, Lb); c: (Lc,); all else in LSB, `mean_y` in sensor units."""
+    """One rate point.
+
+    gain: (L,) levels per LSB, newest sample first; b: (m, Lb); c: (Lc,); all else in LSB, `mean_y` in sensor units.
+    """
 
     gain: np.ndarray
     half: float

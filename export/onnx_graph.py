@@ -1,8 +1,9 @@
 """ONNX graphs of the float chain of `nested`: filters, step, modulo, reconstruction.
 
-`encoder`: codes float32[T] -> level, bin (int64[T]).  `decoder`: bin int64[T], side float32[m, T] in sensor units -> x_hat float32[T] in LSB (rule `nearest`).
-Graphs are built operator by operator, not traced, so that they are an implementation of their own to compare torch with. They are for
-inspection and for float runtimes; bits are decided by the integers of the node blob alone.
+`encoder`: codes float32[T] -> level, bin (int64[T]).  `decoder`: bin int64[T], side float32[m, T] in sensor units ->
+x_hat float32[T] in LSB (rule `nearest`). Graphs are built operator by operator, not traced, so that they are an
+implementation of their own to compare torch with. They are for inspection and for float runtimes; bits are decided by
+the integers of the node blob alone.
 """
 
 from __future__ import annotations

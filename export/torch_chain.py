@@ -1,4 +1,7 @@
-"""The chain of `export.nested_chain` in torch: the twin that ONNX graphs and the integer codec are compared with. Same rules, float32 or float64."""
+"""The chain of `export.nested_chain` in torch: the twin that ONNX graphs and the integer codec are compared with.
+
+Same rules, float32 or float64.
+"""
 
 from __future__ import annotations
 

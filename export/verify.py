@@ -1,10 +1,11 @@
 """Parity of the implementations of one bundle, on random and on extreme inputs.
 
     integers   numba through packets and parser | plain Python integers: equal, or the bundle is not to be trusted
-    floats     ONNX | torch, of `export.nested_chain`: within TOLERANCE of the signal's scale, and their bins those of the integers
+    floats     ONNX | torch, of `export.nested_chain`: within TOLERANCE of the signal's scale, and their bins those of
+    the integers
 
-Floats may fall on the other side of a cell's edge; inputs within TOLERANCE of one are excluded, and counted. What is not installed
-(torch, onnxruntime) is left out and named.
+Floats may fall on the other side of a cell's edge; inputs within TOLERANCE of one are excluded, and counted. What is
+not installed (torch, onnxruntime) is left out and named.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ Row = dict[str, Any]
 
 
 def verify(model: Model, samples: int = 20_000, seed: int = 0) -> list[Row]:
-    """One row per comparison: part, rate point, inputs, the two sides, samples, excluded, mismatches, largest difference over scale."""
+    """One row per comparison: part, rate point, inputs, the two sides, samples, excluded, mismatches, largest
+    difference over scale.
+    """
     rows: list[Row] = []
     rng = np.random.default_rng(seed)
     for rate_point in range(len(model.node.rate_points)):
@@ -155,7 +158,9 @@ def near_edge(model: Model, rate_point: int, codes: np.ndarray) -> np.ndarray:
 
 
 def near_tie(chain: Chain, bins: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """bool[T]: two candidates are equally near within TOLERANCE, or were within the reach of c, or the windows are not filled yet."""
+    """bool[T]: two candidates are equally near within TOLERANCE, or were within the reach of c, or the windows are not
+    filled yet.
+    """
     estimate = sum(
         (np.convolve(row - centre, taps)[: len(bins)] for row, centre, taps in zip(side, chain.mean_y, chain.b, strict=True)),
         start=np.full(len(bins), chain.mean_u - chain.zero),

@@ -3,8 +3,8 @@
     encoder: U[n] = X[n] - sum_i a_i X~[n-i],  X~[n] = Q(U[n]) + sum_i a_i X~[n-i]
     decoder: V[n] = Y[n] + sum_i b_i Y[n-i],   U^[n] = candidate nearest to V[n],   X^[n] = U^[n] + sum_i a_i X^[n-i]
 
-Source: Domanovitz et al., Fig. 1 and section 4.1 (after Chen and Tuncel): -1 < a_i, b_i < 1 and the modulo range on grids. Unlike
-`training.nested` its cost grows as (grid points)^(2 x order).
+Source: Domanovitz et al., Fig. 1 and section 4.1 (after Chen and Tuncel): -1 < a_i, b_i < 1 and the modulo range on
+grids. Unlike `training.nested` its cost grows as (grid points)^(2 x order).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Search:
 
 
 @njit(cache=True)
-def closed_loop_errors(x, y, a, b, span, modulus, errors):
+def closed_loop_errors(x, y, a, b, span, modulus, errors):  # type: ignore[no-untyped-def]
     """Reconstruction errors of one setting over a whole recording; their mean square. x, y: (T,), zero mean."""
     order = a.shape[0]
     step = span / modulus
@@ -59,7 +59,7 @@ def closed_loop_errors(x, y, a, b, span, modulus, errors):
 
 
 @njit(cache=True)
-def _search(x, y, grid_a, grid_b, spans, modulus):
+def _search(x, y, grid_a, grid_b, spans, modulus):  # type: ignore[no-untyped-def]
     best = np.inf
     unkept = np.empty(0)
     best_a, best_b, best_span = 0, 0, 0

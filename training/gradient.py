@@ -1,7 +1,8 @@
 """`edge-wz train --method gradient`: recording -> learned `nested` bundle, ready for `serve`.
 
-The side information is what the gateway will have: neighbours as recorded, or with `side_step` as the gateway decodes them from their own
-`predictive` streams. Unlike `training.design` this needs torch, gives the node a filter, and is judged by the rule `nearest`.
+The side information is what the gateway will have: neighbours as recorded, or with `side_step` as the gateway decodes
+them from their own `predictive` streams. Unlike `training.design` this needs torch, gives the node a filter, and is
+judged by the rule `nearest`.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ def train(
     say: Say = lambda text: None,
     watch: nested_fit.Report | None = None,
 ) -> Model:
-    """Learn a model; the states of an unfinished run lie beside `out`, and the caller drops them with `finish` once the bundle is written."""
+    """Learn a model; the states of an unfinished run lie beside `out`, and the caller drops them with `finish` once the
+    bundle is written.
+    """
     if not side:
         raise InputError("--method gradient learns how to use side information: name at least one neighbour with --side")
     lesson = options.lesson

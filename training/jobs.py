@@ -75,7 +75,8 @@ def _learn(recording: Recording, source: str, side: tuple[str, ...], out: str, o
 
 
 def _level_check_bits(options: dict[str, Any]) -> int:
-    """On unless told otherwise: recordings drift, and without it a decoder that went wrong neither knows nor returns."""
+    """On unless told otherwise: recordings drift, and without it a decoder that went wrong neither knows nor returns.
+    """
     if options["level_check"] is None:
         return 8 if options["scheme"] == "nested" else 0
     return int(options["level_check"])

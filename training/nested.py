@@ -2,18 +2,19 @@
 
     u = a * x     u~ = u + noise     v = sum_j b_j * y_j     u^ = u~ - range * l     x^ = c * u^
 
-`l` is the soft index of the candidate nearest to `v`, relative to the right one. Source: Domanovitz, Severo, Khisti, Yu,
-"Data-driven optimization for zero-delay lossy source coding with side-information", section 3.
+`l` is the soft index of the candidate nearest to `v`, relative to the right one. Source: Domanovitz, Severo, Khisti,
+Yu, "Data-driven optimization for zero-delay lossy source coding with side-information", section 3.
 
 Two recipes:
 
-* `paper`: as printed. Gaussian noise of variance Delta^2/3 2^(-2R), the arctan modulo (eq. 6), softmin over 2 ceil(K/2) + 1 candidates
-  (eq. 5) at temperature 1/beta in absolute units, K = 7, beta = 20, Adam 0.01, filters from a delta.
-* `default`: the same chain, scale-invariant. Uniform noise of variance Delta^2/12 (what a uniform quantiser makes), a[0] = 1 (a, b, c share a
-  redundant gain), candidates relative to the right one with beta in units of the range, b from least squares, ranges from the conditional spread.
+* `paper`: as printed. Gaussian noise of variance Delta^2/3 2^(-2R), the arctan modulo (eq. 6), softmin over 2 ceil(K/2)
+  + 1 candidates (eq. 5) at temperature 1/beta in absolute units, K = 7, beta = 20, Adam 0.01, filters from a delta.
+* `default`: the same chain, scale-invariant. Uniform noise of variance Delta^2/12 (what a uniform quantiser makes),
+  a[0] = 1 (a, b, c share a redundant gain), candidates relative to the right one with beta in units of the range, b
+  from least squares, ranges from the conditional spread.
 
-Several rate points share a, b and c and have a range each. A neighbour that is dropped from a sequence is bridged as the decoder does it:
-by the conditional mean of its part of v given the others. `training.nested_fit` runs the restarts.
+Several rate points share a, b and c and have a range each. A neighbour that is dropped from a sequence is bridged as
+the decoder does it: by the conditional mean of its part of v given the others. `training.nested_fit` runs the restarts.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ RECIPES = {"default": DEFAULT, "paper": PAPER}
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is to be learned. `taps` of a and c, `side_taps` of b; `dropout`: chance that a sequence lacks a neighbour."""
+    """What is to be learned.
+
+    `taps` of a and c, `side_taps` of b; `dropout`: chance that a sequence lacks a neighbour.
+    """
 
     moduli: tuple[int, ...]
     taps: int = TAPS

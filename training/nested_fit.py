@@ -1,7 +1,9 @@
-"""Run the restarts of `training.nested`, in parallel processes, and keep the best; an interrupted run continues where it was.
+"""Run the restarts of `training.nested`, in parallel processes, and keep the best; an interrupted run continues where
+it was.
 
-Each restart writes its whole state beside the bundle after every evaluation, so a second run with the same data and settings ends in
-exactly the filters of an uninterrupted one. A restart whose loss is no number is repeated with another seed, which is named.
+Each restart writes its whole state beside the bundle after every evaluation, so a second run with the same data and
+settings ends in exactly the filters of an uninterrupted one. A restart whose loss is no number is repeated with another
+seed, which is named.
 """
 
 from __future__ import annotations
@@ -79,7 +81,8 @@ def fit(
     fresh: bool = False,
     report: Report | None = None,
 ) -> Result:
-    """Train `restarts` restarts, at most `jobs` at a time. `folder`: where states are kept until the caller calls `forget`.
+    """Train `restarts` restarts, at most `jobs` at a time. `folder`: where states are kept until the caller calls
+    `forget`.
 
     `report(restart, step, score)`. Raises DesignError when the recording is too short or every restart diverges.
     """

@@ -1,8 +1,8 @@
-"""The scheme of `training.nested` with the real quantiser, in floats: what training is judged by before integers come in.
+"""The scheme of `training.nested` with the real quantiser, in floats: what training is judged by.
 
-Same chain as the decoder `nearest`; no torch. `polish` re-tunes what gradients set worst, the modulo ranges and the output filter, and does not
-trust a stretch in which the rare wrong candidate happened not to occur: where fewer than TAIL_EXCESSES errors of the side estimate lie
-outside the range, an exponential tail beyond the largest ones is charged.
+Same chain as the decoder `nearest`; no torch. `polish` re-tunes what gradients set worst, the modulo ranges and the
+output filter, and does not trust a stretch in which the rare wrong candidate happened not to occur: where fewer than
+TAIL_EXCESSES errors of the side estimate lie outside the range, an exponential tail beyond the largest ones is charged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ REFINEMENTS = 3
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A recording to train on. x: (T,) source, y: (m, T) neighbours, mean where missing; `segments`: runs without a gap in any of them."""
+    """A recording to train on.
+
+    x: (T,) source, y: (m, T) neighbours, mean where missing; `segments`: runs without a gap in any of them.
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -59,7 +62,10 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class NestedFilters:
-    """a: (La,) with a[0] = 1, b: (m, Lb), c: (Lc,); `spans` = modulus x step of each rate point, in units of the source; means of x and of each y."""
+    """a: (La,) with a[0] = 1, b: (m, Lb), c: (Lc,); means of x and of each y.
+
+    `spans` = modulus x step of each rate point, in units of the source.
+    """
 
     a: np.ndarray
     b: np.ndarray
@@ -103,7 +109,8 @@ def side_estimate(filters: NestedFilters, y: np.ndarray) -> np.ndarray:
 def resolve(u: np.ndarray, v: np.ndarray, mean_u: float, span: float, modulus: int) -> np.ndarray:
     """Quantise u, keep the bin, pick the candidate nearest to v (eq. 3): u^ of shape (T,), all less `mean_u`.
 
-    Cells lie on multiples of the step with the mean left in, as at the node; with few bins that is worth some hundredths of a dB.
+    Cells lie on multiples of the step with the mean left in, as at the node; with few bins that is worth some
+    hundredths of a dB.
     """
     step = span / modulus
     quantised = np.rint((u + mean_u) / step) * step - mean_u
@@ -182,7 +189,7 @@ class _Bench:
         return window.T @ window, window.T @ self.target[self.ready]
 
     def charge(self, span: float, modulus: int) -> float:
-        """Mean square error with the best c, rare wrong candidates included that the recording did not happen to hold."""
+        """Mean square error with the best c, wrong candidates that did not happen to occur included."""
         estimate = resolve(self.u, self.v, self.mean_u, span, modulus)
         c = np.linalg.lstsq(*self.normal_equations(span, modulus), rcond=1e-12)[0]
         squares = (self.target - causal(estimate, c))[self.ready] ** 2
@@ -194,7 +201,10 @@ class _Bench:
 
 
 def polish(filters: NestedFilters, rows: Rows, samples: int = POLISH_SAMPLES) -> NestedFilters:
-    """Search each range on the real quantiser, with c refitted for each, over up to `samples` rows; then one c for all rate points."""
+    """Search each range on the real quantiser, with c refitted for each, over up to `samples` rows.
+
+    Then one c for all rate points.
+    """
     rows = rows.part(0, min(rows.x.size, samples))
     bench = _Bench.of(filters, rows)
     spans = tuple(_best_span(bench, *point) for point in zip(filters.spans, filters.moduli, strict=True))
@@ -217,6 +227,6 @@ def _best_span(bench: _Bench, start: float, modulus: int) -> float:
 
 
 def tail_samples_needed(filters: NestedFilters, rows: Rows) -> list[int]:
-    """For each rate point, how many samples hold TAIL_EXCESSES wrong candidates: with fewer, their rate is an extrapolation."""
+    """How many samples hold TAIL_EXCESSES wrong candidates, per rate point: with fewer, their rate is extrapolated."""
     tail = _Bench.of(filters, rows).tail
     return [int(np.ceil(TAIL_EXCESSES / max(tail.beyond(0.5 * span), 1e-9))) for span in filters.spans]

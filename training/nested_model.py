@@ -1,8 +1,8 @@
 """Learned filters -> a `Model`: integers for the node, joint moments for the decoder `nearest`.
 
-Through `export.integerize` the source filter and the steps become the node's integers; whatever the decoder is told afterwards is read back
-from them. b becomes second moments with cov(u, y) = b cov(y): their conditional mean is b where every neighbour is there, and the best
-estimate under the same moments where one is missing.
+Through `export.integerize` the source filter and the steps become the node's integers; whatever the decoder is told
+afterwards is read back from them. b becomes second moments with cov(u, y) = b cov(y): their conditional mean is b where
+every neighbour is there, and the best estimate under the same moments where one is missing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""What a node reaches at R bits per sample when the gateway knows no neighbour: the baselines of the zero-delay literature, in floats.
+"""What a node reaches at R bits per sample when the gateway knows no neighbour: the baselines of the zero-delay
+literature, in floats.
 
-Uniform quantiser with its best step (granular against overload error), Lloyd-Max quantiser, and closed-loop DPCM with a Lloyd-Max quantiser of the
-prediction error. All fixed-rate, fitted on training samples. Reference: Jayant and Noll, "Digital Coding of Waveforms", chapters 4 and 6.
+Uniform quantiser with its best step (granular against overload error), Lloyd-Max quantiser, and closed-loop DPCM with a
+Lloyd-Max quantiser of the prediction error. All fixed-rate, fitted on training samples. Reference: Jayant and Noll,
+"Digital Coding of Waveforms", chapters 4 and 6.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def lloyd_max(samples: np.ndarray, levels: int) -> Quantizer:
 
 
 @njit(cache=True)
-def _closed_loop(x, coefficients, points, edges, errors, rebuilt):
+def _closed_loop(x, coefficients, points, edges, errors, rebuilt):  # type: ignore[no-untyped-def]
     """Prediction errors and reconstructions of DPCM."""
     for n in range(x.shape[0]):
         predicted = 0.0
