@@ -10,25 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
 from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.predictive_decoders import Cells
 from edge_wz.errors import DesignError
-from edge_wz.formats.layout import MAX_STEP_Q8, MIN_STEP_Q8
-from edge_wz.model import Model, StateSpace
+from edge_wz.formats.layout import MAX_CONTEXTS, MAX_STEP_Q8, MIN_STEP_Q8
+from edge_wz.model import Model, NodeModel, StateSpace
 from training import design_predictive as predictive
 from training import refinement
 from training.design_predictive import Packets, Shape, Steps
 from training.material import Material, from_arrays
 from training.refinement import Stream
 
+Rounding = Callable[[int], tuple[int, int]]  # step_q8 -> (step_q8, rounding_q8)
+
 SIDES = ("decoded", "true")
 SEARCH_ORDER = 4  # of the predictor while steps are searched
-WIDEST = 4.0  # times the step asked for
-TRIALS = 6
+ROUNDINGS = (0.5, 0.42, 0.34)  # of a step
+RATE_SLOPE = 0.8  # bits per halving of the rmse, for the little that a search leaves
+WIDEST = 5.0  # times the step asked for
+MAX_GROWTH = 0.6  # of the logarithm of a step, from one trial to the next
+TRIALS = 7
 CLOSE = 0.004  # of the rmse
 WORTH = 0.99  # of the rmse of the best other decoder: what `auto` wants before it refines
 
@@ -96,11 +101,14 @@ def stream_of(model: Model, material: Material, point: int) -> tuple[Stream, Str
 
 
 def _trial_stream(material: Material, step: tuple[int, int], packet_samples: int) -> Stream:
-    """The stream of a node whose tables are not fitted: they do not change its levels."""
+    return stream_of(Model(_trial_node(material, step, packet_samples), "midpoint"), material, 0)[0]
+
+
+def _trial_node(material: Material, step: tuple[int, int], packet_samples: int) -> NodeModel:
+    """A node whose tables are not fitted: they do not change its levels."""
     packets = Packets.cut(material, packet_samples, 1)
     rows = predictive.fit_rows(packets, SEARCH_ORDER, (step,))
-    node = predictive.plain_node(Shape(rows, (), 1, (step,)), packet_samples)
-    return stream_of(Model(node, "midpoint"), material, 0)[0]
+    return predictive.plain_node(Shape(rows, (), 1, (step,)), packet_samples)
 
 
 def _heard(material: Material, step: tuple[int, int], request: Request) -> Material:
@@ -114,58 +122,102 @@ def _heard(material: Material, step: tuple[int, int], request: Request) -> Mater
 
 def coded_neighbour(column: np.ndarray, width: float, request: Request) -> np.ndarray:
     """A neighbour's column (sensor units, NaN missing) as its own stream, refined by itself, gives it."""
-    own = from_arrays(column, np.empty((len(column), 0)))
-    step_q8 = int(np.clip(round(width / own.scale * 256), MIN_STEP_Q8, MAX_STEP_Q8))
-    step = (step_q8, step_q8 // 2)
-    if request.kind == "step":
-        step = widened(own, step, request.packet_samples)
-    stream = _trial_stream(own, step, request.packet_samples)
-    try:
-        values, _ = refinement.apply(refinement.fit(stream), stream)
-    except DesignError:  # too short to be refined
-        values = stream.recon
-    heard = np.full(len(column), np.nan)
-    heard[: len(values)] = np.where(stream.known, values * own.scale + own.offset, np.nan)
-    return heard
+    return Neighbour.fit(column, width, request).decoded(column)
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbour:
+    """A node that others look at, frozen: predictor, step and moments. Its tables do not matter, as its bits are not counted."""
+
+    model: Model
+
+    @staticmethod
+    def fit(column: np.ndarray, width: float, request: Request) -> Neighbour:
+        """`width`: of the cells of the node that looks at it, sensor units."""
+        own = from_arrays(column, np.empty((len(column), 0)))
+        step_q8 = int(np.clip(round(width / own.scale * 256), MIN_STEP_Q8, MAX_STEP_Q8))
+        step = (step_q8, step_q8 // 2)
+        if request.kind == "step":
+            step = widened(own, step, request.packet_samples)
+        node = _trial_node(own, step, request.packet_samples)
+        model = Model(replace(node, scale=own.scale, offset=own.offset), "midpoint")
+        try:
+            return Neighbour(replace(model, refinement=refinement.fit(stream_of(model, own, 0)[0])))
+        except DesignError:  # too short to be refined
+            return Neighbour(model)
+
+    def decoded(self, column: np.ndarray) -> np.ndarray:
+        node = self.model.node
+        own = from_arrays(column, np.empty((len(column), 0)), (node.scale, node.offset))
+        stream = stream_of(self.model, own, 0)[0]
+        moments = self.model.refinement
+        values = stream.recon if moments is None else refinement.apply(moments, stream)[0]
+        heard = np.full(len(column), np.nan)
+        heard[: len(values)] = np.where(stream.known, node.to_units(values), np.nan)
+        return heard
 
 
 # --------------------------------------------------------------------------------------------------------- steps
 
 
 def widened(material: Material, step: tuple[int, int], packet_samples: int) -> tuple[int, int]:
-    """The widest step at which the refined stream is as close to the source as mid-cells of `step` are."""
+    """The step and rounding of the fewest bits whose refined stream is as close to the source as mid-cells of `step` are.
+
+    Rounding below half a step makes a dead zone: fewer bits, and cells around 0 that refinement needs to look into.
+    """
     target = _midpoint_rmse(_trial_stream(material, step, packet_samples))
+    best, fewest = step, np.inf
+    for share in ROUNDINGS:
+        rounding = partial(_with_rounding, share=share)
 
-    @cache
-    def rmse(step_q8: int) -> float:
-        return _refined_rmse(_trial_stream(material, (step_q8, step_q8 // 2), packet_samples))
+        @cache
+        def rmse(step_q8: int, rounding: Rounding = rounding) -> float:
+            return _refined_rmse(_trial_stream(material, rounding(step_q8), packet_samples))
 
-    try:
-        step_q8 = _widest(rmse, target, step[0])
-    except DesignError:  # too short to hold out half
-        return step
-    return step_q8, step_q8 // 2
+        try:
+            step_q8 = _widest(rmse, target, round(step[0] * (0.5 + share)))
+        except DesignError:  # too short to hold out half
+            return best
+        if step_q8 is not None:
+            bits = _trial_bits(material, rounding(step_q8), packet_samples)
+            bits -= RATE_SLOPE * float(np.log2(target / rmse(step_q8)))
+            if bits < fewest:
+                best, fewest = rounding(step_q8), bits
+    return best
 
 
-def _widest(rmse: Callable[[int], float], target: float, step_q8: int) -> int:
-    """Where log rmse over log step meets the target, by false position; the step itself if nothing wider does."""
-    low, high = step_q8, min(round(step_q8 * WIDEST), MAX_STEP_Q8)
-    if rmse(low) >= target or target <= 0:
-        return low
-    trial = min(round(low * target / rmse(low)), high)
+def _with_rounding(step_q8: int, share: float) -> tuple[int, int]:
+    return step_q8, int(step_q8 * share)
+
+
+def _trial_bits(material: Material, step: tuple[int, int], packet_samples: int) -> float:
+    """Bits per sample on held-out packets, with tables of a plain shape."""
+    fitting, held, _ = predictive.stretches(material, packet_samples)
+    rows = predictive.fit_rows(fitting, SEARCH_ORDER, (step,))
+    shape = predictive.with_contexts(fitting, rows, SEARCH_ORDER, MAX_CONTEXTS, (step,))
+    return predictive.held_bits(fitting, held, shape) / float(held.present.sum())
+
+
+def _widest(rmse: Callable[[int], float], target: float, step_q8: int) -> int | None:
+    """Where log rmse over log step meets the target, by secants; None if not even `step_q8` does."""
+    low, high, slope = max(step_q8, MIN_STEP_Q8), round(step_q8 * WIDEST), 1.0
+    if rmse(low) > target:
+        return None
+    bracketed = False
     for _ in range(TRIALS):
-        reached = rmse(trial)
-        if reached <= target:
-            low = trial
-            if reached > (1 - CLOSE) * target or trial >= high:
-                break
-            trial = min(max(round(trial * (target / reached) ** 1.2), trial + 1), high)
-        else:
-            high = trial
-            slope = np.log(target / rmse(low)) / np.log(reached / rmse(low))
-            trial = round(low * (high / low) ** float(np.clip(slope, 0.05, 0.95)))
-        if high - low <= 1 or trial in (low, high):
+        if rmse(low) > (1 - CLOSE) * target or high - low <= 1:
             break
+        growth = float(np.log(target / rmse(low))) / slope
+        trial = min(round(low * np.exp(min(growth, MAX_GROWTH))), high)
+        if bracketed:  # kept away from the ends
+            trial = round(float(np.clip(trial, low + 0.05 * (high - low), high - 0.05 * (high - low))))
+        trial = min(max(trial, low + 1), MAX_STEP_Q8)
+        slope = float(np.log(rmse(trial) / rmse(low)) / np.log(trial / low))
+        slope = min(max(slope, 0.3), 3.0)
+        if rmse(trial) <= target:
+            low = trial
+        else:
+            high, bracketed = trial, True
     return low
 
 
