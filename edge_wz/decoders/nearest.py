@@ -84,9 +84,9 @@ def _resolve(bins, rate_points, points, mean, predicted, variances, levels, flag
 def _filter(entries, taps, count, values):
     """values[n] += sum of taps[i] * entries[lags + n - i]"""
     for i in range(taps.size):
-        tap, shift = taps[i], taps.size - 1 - i
+        tap, lagged = taps[i], entries[taps.size - 1 - i : taps.size - 1 - i + count]  # index n alone vectorises
         for n in range(count):
-            values[n] += tap * entries[shift + n]
+            values[n] += tap * lagged[n]
 
 
 @njit(cache=True)

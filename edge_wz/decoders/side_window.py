@@ -30,8 +30,9 @@ def load_window(past, side, side_sigmas, first, count, mean, limit, window):
             window[j, i] = past[j, i]
         if neighbours == 1:  # one run in memory, so the loop vectorises
             values, sigmas = side[first : first + count].ravel(), side_sigmas[first : first + count].ravel()
+            fresh = window[0, lags : lags + count]
             for n in range(count):
-                window[0, lags + n] = values[n] - centre if sigmas[n] <= largest else np.nan
+                fresh[n] = values[n] - centre if sigmas[n] <= largest else np.nan
         else:
             for n in range(count):
                 there = side_sigmas[first + n, j] <= largest
@@ -46,9 +47,9 @@ def predict_all(window, count, weights, predicted):
         predicted[n] = 0.0
     for j in range(neighbours):
         for i in range(taps):
-            weight, shift = weights[j, i], taps - 1 - i
+            weight, lagged = weights[j, i], window[j, taps - 1 - i : taps - 1 - i + count]  # index n alone vectorises
             for n in range(count):
-                predicted[n] += weight * window[j, shift + n]
+                predicted[n] += weight * lagged[n]
     gaps = 0
     for n in range(count):
         gaps += predicted[n] != predicted[n]
