@@ -138,7 +138,7 @@ def learned(figure: str, bits: int, seed: int) -> Model:
 
 
 def designed(figure: str, decoder: str, bits: int, seed: int) -> Model:
-    return design.design(from_columns(recording(figure, seed), 1.0, figure), "x", ["y"], rate=bits, decoder=decoder)
+    return design.design(from_columns(recording(figure, seed), 1.0, figure), "x", ["y"], rate=bits, decoder=decoder, side_taps=SIDE_TAPS)
 
 
 def searched_errors(figure: str, bits: int, seed: int, order: int, test: dict[str, np.ndarray]) -> np.ndarray:

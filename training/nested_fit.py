@@ -14,7 +14,8 @@ import json
 import os
 import queue
 import shutil
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -141,8 +142,19 @@ def _run_all(tasks: list[_Task], jobs: int, report: Report) -> list[_Outcome]:
     said: Any = context.Queue()
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_listen, initargs=(said,)) as pool:
         futures = [pool.submit(_run_reporting, task) for task in tasks]
-        _follow(futures, said, report)
+        try:
+            _follow(futures, said, report)
+        except BaseException:
+            _stop(pool, multiprocessing.active_children())
+            raise
         return [future.result() for future in futures]
+
+
+def _stop(pool: ProcessPoolExecutor, workers: Sequence[Any]) -> None:
+    """At once: what they had evaluated is in their states."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        worker.terminate()
 
 
 def _follow(futures: list[Future[_Outcome]], said: Any, report: Report) -> None:
@@ -162,6 +174,7 @@ _SAID: Any = None
 def _listen(said: Any) -> None:
     global _SAID
     _SAID = said
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and stops its workers
 
 
 def _run_reporting(task: _Task) -> _Outcome:
