@@ -80,7 +80,7 @@ def train(recording: str, source: str, side: str, out: str, as_json: bool, **opt
     from training import jobs
 
     sides = tuple(part.strip() for part in side.split(",") if part.strip())
-    material = _load(recording, options, (source, *sides))
+    material = load_columns(recording, options, (source, *sides))
     report = jobs.train(material, source, sides, out, options)
     click.echo(jobs.to_json(report) if as_json else jobs.train_table(report))
 
@@ -109,13 +109,14 @@ def evaluate(target: str, recording: str, as_json: bool, **options: Any) -> None
     from training import jobs
 
     target_name, wanted = jobs.load_target(target)
-    whole = _load(recording, {**options, "rows": None, "first_half": False, "second_half": False}, wanted)
+    whole = load_columns(recording, {**options, "rows": None, "first_half": False, "second_half": False}, wanted)
     start, stop = _rows(whole, options)
     report = jobs.evaluate(target_name, whole, (start, stop), _fit_rows(whole, options, start), options)
     click.echo(jobs.to_json(report) if as_json else jobs.evaluate_table(report))
 
 
-def _load(path: str, options: dict[str, Any], columns: tuple[str, ...]) -> Recording:
+def load_columns(path: str, options: dict[str, Any], columns: tuple[str, ...]) -> Recording:
+    """The columns asked for (all, if none) and the rows chosen; for every command that reads a recording."""
     from training.data import load_recording
 
     recording = load_recording(

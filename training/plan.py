@@ -17,22 +17,24 @@ import numpy as np
 
 from edge_wz.errors import DesignError, InputError
 from edge_wz.formats.layout import MIN_STEP_Q8
-from edge_wz.model import Model
+from edge_wz.model import Model, NodeModel
 from training import arborescence
 from training import design_predictive as predictive
 from training.data import Recording
 from training.evaluate import bootstrap_ratio
 from training.material import COPY_CORRELATION, gather
+from training.plan_nested import NestedTrial, try_nested
 from training.plan_study import HELD_OUT, Candidate, Columns, Met, Study, conditional_variance, with_side
 
 KINDS = ("rmse", "max_error", "bits")
 SCHEMES = ("predictive", "nested")
 SHARES = (0.5, 0.35, 0.2)
 DEAD_ZONE_BELOW = 2.2  # bits per sample: above, a dead zone has nothing to silence
-STUDY_SAMPLES = 24_000  # the last rows are enough to choose by; the models are of all rows
+STUDY_SAMPLES = 20_000  # the last rows are enough to choose by; the models are of all rows
 MEASURED_PAIRS = 4  # of each node, the best by conditional variance
 MAX_NEIGHBOURS = 4
 WORTH_DB = 0.1  # of conditional variance: less is not measured
+WORTH_BITS = 0.99  # fewer are not worth another decoder or a dead zone
 WINDOW = (5, 5)  # own samples that the two-sided decoder sees
 
 Show = Callable[[float, str | None], None]
@@ -82,6 +84,7 @@ class Choice:
     gains_db: dict[str, float]
     tried: tuple[Tried, ...]
     nested: str
+    node: NodeModel  # as designed on the first rows: what the final one is like
     scheme: str = "predictive"
 
 
@@ -174,7 +177,7 @@ class Planner:
         for share in self._shares(study, best):
             for decoder in ("midpoint", "refine"):
                 met = self._met(name, Candidate(share, decoder), {})
-                if met is not None and met.bits.sum() < best.bits.sum():
+                if met is not None and met.bits.sum() < WORTH_BITS * best.bits.sum():
                     best = met
         if ratio(best.bits, self.plain[name].bits)[2] > 1.0:
             best = self.plain[name]
@@ -200,8 +203,8 @@ class Planner:
 
     def decoded(self, name: str, met: Met, columns: Columns) -> np.ndarray:
         """What the gateway makes of the node, sensor units, NaN where it sent nothing."""
-        study = self.studies[name]
-        outcome = study.outcome(self.step_q8(name, met), met.candidate, columns)
+        study, step_q8 = self.studies[name], self.step_q8(name, met)
+        outcome = study.outcome(step_q8, met.candidate, columns)
         return outcome.values * study.material.scale + study.material.offset
 
     def step_q8(self, name: str, met: Met) -> int:
@@ -260,6 +263,7 @@ class Planner:
             tried.append(Tried(side, self._gain_db(name, side), bits, against, False))
             if against[2] < 1.0 and met.bits.sum() < best.bits.sum():
                 best = met
+        self.studies[name].choose_anew(self.step_q8(name, best), best.candidate.share)
         self.columns[name] = self.decoded(name, best, self.columns)
         depth_of[name] = max((1 + depth_of[other] for other in best.candidate.side), default=0)
         return best, tuple(
@@ -283,6 +287,16 @@ class Planner:
         return sets
 
 
+    def nested(self, name: str, rmse: float, met: Met, side: tuple[str, ...]) -> NestedTrial:
+        """Whether `nested` could do it cheaper, with the neighbours that tell most."""
+        if "nested" not in self.options.schemes:
+            return NestedTrial("not asked for")
+        study = self.studies[name]
+        rows = self.recording.samples
+        part = self.recording.part(rows - len(study.material.codes), rows)
+        return try_nested(study, part, rmse, met, side, self.columns)
+
+
 def ratio(ours: np.ndarray, theirs: np.ndarray) -> Ratio:
     """The paired interval of `evaluate`, in blocks short enough that there are several."""
     return bootstrap_ratio(ours, theirs, block_packets=max(1, min(8, len(ours) // 12)))
@@ -301,7 +315,7 @@ def make_plan(recording: Recording, names: Sequence[str], options: Options, show
     costs = planner.pair_costs(names)
     parent = arborescence.bounded(costs, arborescence.cheapest(costs), options.max_depth + 1)
     level = dict(zip(names, (arborescence.depths(parent)[1:] - 1).tolist(), strict=True))
-    plan, depth_of = Plan(options, recording), {}
+    plan, depth_of = Plan(options, recording), dict[str, int]()
     for name in sorted(names, key=lambda name: level[name]):
         show(1, f"plan: choosing for {name}")
         above = [other for other in names if level[other] < level[name]]
@@ -313,6 +327,8 @@ def make_plan(recording: Recording, names: Sequence[str], options: Options, show
 def _choice(planner: Planner, name: str, met: Met, tried: tuple[Tried, ...], depth: int) -> Choice:
     study = planner.studies[name]
     outcome = study.outcome(planner.step_q8(name, met), met.candidate, planner.columns)
+    side = met.candidate.side or (tried[-1].side if tried else ())
+    nested = planner.nested(name, outcome.rmse, met, side)
     per_sample = 1.0 / study.validated
     rivals = study.rivals_at(outcome.rmse)
     rival = min(rivals, key=lambda other: float(rivals[other].sum()))
@@ -333,5 +349,6 @@ def _choice(planner: Planner, name: str, met: Met, tried: tuple[Tried, ...], dep
         ratio=ratio(outcome.bits, rivals[rival]),
         gains_db=planner.gains[name],
         tried=tried,
-        nested="",
+        nested=nested.reason,
+        node=study.sent(planner.step_q8(name, met), met.candidate.share).model.node,
     )

@@ -82,6 +82,7 @@ class Study:
     packet_samples: int
     cut: int
     first_q8: int = MIN_STEP_Q8
+    _like: dict[float, NodeModel] = field(default_factory=dict)  # by share: the numbers of tables of the first step tried
     _sent: dict[tuple[int, float], Sent] = field(default_factory=dict)
     _outcomes: dict[tuple[int, Candidate], Outcome] = field(default_factory=dict)
 
@@ -96,8 +97,26 @@ class Study:
     def sent(self, step_q8: int, share: float) -> Sent:
         key = (step_q8, share)
         if key not in self._sent:
-            self._sent[key] = send(self.material, self.cut, (step_q8, round(step_q8 * share)), self.packet_samples)
+            self._sent[key] = self._send((step_q8, round(step_q8 * share)), self._like.get(share))
+            self._like.setdefault(share, self._sent[key].model.node)
         return self._sent[key]
+
+    def choose_anew(self, step_q8: int, share: float) -> None:
+        """At this step a predictor and tables chosen for it, not for the first step of the ladder, where that is cheaper."""
+        before = self.sent(step_q8, share)
+        chosen = self._send((step_q8, round(step_q8 * share)), None)
+        if chosen.bits[self.cut // self.packet_samples :].sum() < before.bits[self.cut // self.packet_samples :].sum():
+            self._sent[step_q8, share] = chosen
+            self._outcomes = {key: outcome for key, outcome in self._outcomes.items() if key[0] != step_q8}
+
+    def _send(self, steps: tuple[int, int], like: NodeModel | None) -> Sent:
+        """Design on the rows before `cut`, send all."""
+        design = self.material.part(0, self.cut)
+        if like is None:
+            model = predictive.build(design, rivals.UNUSED, (steps,), self.packet_samples, HELLO_EVERY)
+        else:
+            model = predictive.build_like(like, design, (steps,))
+        return Sent(model, *stream_of(model.node, model, self.material))
 
     def outcome(self, step_q8: int, candidate: Candidate, columns: Columns) -> Outcome:
         key = (step_q8, candidate)
@@ -158,13 +177,6 @@ class Study:
         m = self.material
         truth = np.where(m.present, (m.values - m.offset) / m.scale, 0.0)
         return baselines.Signal(m.codes[part], m.present[part], truth[part], self.packet_samples)
-
-
-def send(material: Material, cut: int, steps: tuple[int, int], packet_samples: int) -> Sent:
-    """Design on the rows before `cut`, send all."""
-    model = predictive.build(material.part(0, cut), rivals.UNUSED, (steps,), packet_samples, HELLO_EVERY)
-    stream, bits = stream_of(model.node, model, material)
-    return Sent(model, stream, bits)
 
 
 def stream_of(node: NodeModel, model: Model, material: Material) -> tuple[Stream, np.ndarray]:

@@ -25,6 +25,7 @@ SUMMARIES = {
     "check": "Check a fleet file and the bundles it names.",
     "train": "Design a model bundle from a recording.",
     "evaluate": "Measure bits and fidelity of a bundle or fleet on a recording.",
+    "plan": "Choose neighbours and schemes of a whole fleet by measured cost.",
     "export": "Write a bundle's ONNX graphs or node blob, verify that all implementations agree.",
     "node": "Encode samples from a CSV or standard input onto a link.",
     "simulate": "Run a fleet of nodes over a lossy channel.",
