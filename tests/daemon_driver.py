@@ -1,23 +1,34 @@
-"""A small fleet, its frames, and the daemon as a process of its own, for tests that kill it."""
+"""A small fleet, its frames, and the daemon: in this process where that shows enough, else as one that can be killed.
+
+A process costs two seconds of start-up, so it is for what only a process has: signals, limits, exit status, its log.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import io
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
+from edge_wz.cli.main import main
 from edge_wz.codec.encoder import NodeEncoder
 from edge_wz.formats import bundle
 from edge_wz.formats.framing import encode_frame
+from edge_wz.gateway import config, daemon
 from tests.fleet_models import nested_model
 
 COMMAND = [sys.executable, "-c", "from edge_wz.cli.main import main; main()"]
@@ -42,9 +53,11 @@ def _node(node_id: int) -> str:
     return NODE.format(id=node_id, model="beside", side=f'"n{node_id - 2}", "n{node_id - 1}"')
 
 
-def frames(nodes: int, samples: int, boot_epoch: int = 0, node_ids: list[int] | None = None) -> list[bytes]:
+def frames(
+    nodes: int, samples: int, boot_epoch: int = 0, node_ids: list[int] | None = None, seed: int = 1
+) -> list[bytes]:
     """Frames of a shared link, the nodes taking turns."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     queues = [_frames_of(node_id, samples, rng, boot_epoch) for node_id in node_ids or range(1, nodes + 1)]
     longest = max(map(len, queues))
     return [queue[i] for i in range(longest) for queue in queues if i < len(queue)]
@@ -111,6 +124,66 @@ class Daemon:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+
+def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`edge-wz ARGUMENTS` in this process."""
+    status = 0
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as errors, \
+            mock.patch.object(sys, "argv", ["edge-wz", *arguments]):
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), errors.getvalue())
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def listen_here(more: str = "shared = true") -> str:
+    """A link for `served`, which must know the port."""
+    return f'url = "tcp-listen://127.0.0.1:{free_port()}"\n{more}'
+
+
+def served(
+    fleet: Path, data: bytes, samples: int, finish: bool = True, sinks: tuple[config.SinkSpec, ...] = ()
+) -> daemon.Daemon:
+    """Run the daemon in this process, send it data, stop it when `samples` are in the store."""
+    loaded = replace(config.load(fleet), sinks=sinks)
+
+    async def send() -> None:
+        await asyncio.sleep(0.1)
+        _, writer = await asyncio.open_connection("127.0.0.1", loaded.sources[0].endpoint.port)
+        for start in range(0, len(data), 100):
+            writer.write(data[start:start + 100])
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.close()
+        await until(lambda: count_in(loaded.store) >= samples)
+
+    return asyncio.run(serving(loaded, send(), finish))
+
+
+async def serving(loaded: config.DaemonConfig, visit: Coroutine[Any, Any, None], finish: bool = True) -> daemon.Daemon:
+    """The daemon while `visit` lasts."""
+    running = daemon.Daemon(loaded, daemon.Options(finish=finish))
+    task = asyncio.ensure_future(running.run())
+    try:
+        await visit
+    finally:
+        running._told_to_stop()
+        await task
+    return running
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    until_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until_s
+        await asyncio.sleep(0.02)
 
 
 def run(*arguments: str, timeout: float = 60, **popen: Any) -> subprocess.CompletedProcess[str]:

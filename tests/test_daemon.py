@@ -1,10 +1,15 @@
-"""The daemon as a process: what it is sent over TCP is in the store, exactly once, whatever happens to it."""
+"""The daemon: what it is sent over TCP is in the store, exactly once, whatever happens to it.
+
+At full size, killed at many more moments: benchmarks/kill_daemon.py and benchmarks/fleet_soak.py.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
 import socket
+import sqlite3
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +21,21 @@ from edge_wz.errors import FormatError, StorageError
 from edge_wz.formats.capture import pack_data, pack_header, pack_link
 from edge_wz.gateway import config, consumer
 from edge_wz.gateway.replay import Replay
-from tests.daemon_driver import Daemon, chunks, count_in, frames, run, samples_in, wait_for_samples, write_fleet
+from tests.daemon_driver import (
+    Daemon,
+    chunks,
+    count_in,
+    frames,
+    free_port,
+    listen_here,
+    run_here,
+    samples_in,
+    served,
+    serving,
+    until,
+    wait_for_samples,
+    write_fleet,
+)
 
 LISTEN = 'url = "tcp-listen://127.0.0.1:0"\nshared = true'
 
@@ -76,87 +95,79 @@ def test_clients_have_their_own_frames_and_come_back(tmp_path: Path) -> None:
 
 
 def test_what_waits_survives_a_stop(tmp_path: Path) -> None:
-    fleet = write_fleet(tmp_path, LISTEN, nodes=1)
+    fleet = write_fleet(tmp_path, listen_here(), nodes=1)
     parts = frames(1, 480)
     store = tmp_path / "store.sqlite"
-    with Daemon(fleet) as daemon:
-        send(daemon.port(), b"".join(parts[:10]) + parts[10][:5])
-        wait_for_samples(store, 9 * 16)
-        assert daemon.stop() == 0, daemon.log
-    with Daemon(fleet, "--finish") as daemon:
-        send(daemon.port(), b"".join(parts[10:]))
-        wait_for_samples(store, 480)
-        assert daemon.stop() == 0, daemon.log
+    served(fleet, b"".join(parts[:10]) + parts[10][:5], 9 * 16, finish=False)
+    served(fleet, b"".join(parts[10:]), 480)
     assert samples_in(replayed(fleet)) == samples_in(store)
     assert {row[6] & 2 for row in samples_in(store)} == {0}, "nothing was concealed"
 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
-    fleet = write_fleet(tmp_path, LISTEN, nodes=9)
+    fleet = write_fleet(tmp_path, listen_here(), nodes=9)
+    live = config.SinkSpec("jsonl", tmp_path / "live.jsonl")
     rng = np.random.default_rng(5)
-    parts = frames(9, 1600)
+    parts = frames(9, 640)
     store = tmp_path / "store.sqlite"
-    for part in np.array_split(np.arange(len(parts)), 4):
-        with Daemon(fleet, "--jsonl", str(tmp_path / "live.jsonl")) as daemon, \
+    for part in np.array_split(np.arange(len(parts)), 2):
+        with Daemon(fleet, "--jsonl", str(live.path)) as daemon, \
                 socket.create_connection(("127.0.0.1", daemon.port())) as sock:
             for chunk in chunks(b"".join(parts[i] for i in part), rng, 600):
                 sock.sendall(chunk)
                 time.sleep(0.005)
             time.sleep(rng.uniform(0, 0.3))
             daemon.kill()
-    with Daemon(fleet, "--finish", "--jsonl", str(tmp_path / "live.jsonl")) as daemon:
-        daemon.port()
-        assert daemon.stop() == 0, daemon.log
+    served(fleet, b"", 9 * 500, sinks=(live,))
     rows = samples_in(store)
-    assert len(rows) == len({row[:3] for row in rows}) > 9 * 1200
+    assert len(rows) == len({row[:3] for row in rows}) > 9 * 500
     again = replayed(fleet)
     assert rows == samples_in(again)
-    assert again.with_suffix(".jsonl").read_bytes() == (tmp_path / "live.jsonl").read_bytes()
+    assert again.with_suffix(".jsonl").read_bytes() == live.path.read_bytes()
 
 
 def test_capture_now_and_decode_later(tmp_path: Path) -> None:
-    fleet = write_fleet(tmp_path, LISTEN)
+    fleet = write_fleet(tmp_path, listen_here())
     with Daemon(fleet, "--capture-only") as daemon:
         send(daemon.port(), b"".join(frames(3, 320)))
         daemon.wait_for("closed by the other side")
         assert daemon.stop() == 0, daemon.log
     assert count_in(tmp_path / "store.sqlite") == 0
-    with Daemon(fleet, "--finish") as daemon:
-        wait_for_samples(tmp_path / "store.sqlite", 900)
-        assert daemon.stop() == 0, daemon.log
+    served(fleet, b"", 900)
     assert count_in(tmp_path / "store.sqlite") == 960
 
 
 def test_a_full_disk_ends_the_daemon_and_loses_nothing(tmp_path: Path) -> None:
-    fleet = write_fleet(tmp_path, LISTEN, more="spool_limit_mb = 100")
-    data = b"".join(frames(3, 24_000))
-    limit = 150_000
+    fleet = write_fleet(tmp_path, listen_here(), more="spool_limit_mb = 100")
+    limit = 100_000
 
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     with Daemon(fleet, preexec_fn=small_files) as daemon:
         with contextlib.suppress(ConnectionError):  # it ended before it read all
-            send(daemon.port(), data)
+            send(daemon.port(), b"".join(frames(3, 3000)))
         assert daemon.ended() == 7, daemon.log
         last = daemon.log.strip().splitlines()[-1]
         assert last.startswith(f"edge-wz: {tmp_path}") and ("disk full" in last or "disk I/O error" in last)
         assert "Traceback" not in daemon.log
-    with Daemon(fleet, "--finish") as daemon:
-        daemon.port()
-        assert daemon.stop() == 0, daemon.log
+    served(fleet, b"", 1)
     assert samples_in(replayed(fleet)) == samples_in(tmp_path / "store.sqlite")
+
+
+def capture_of(path: Path, data: bytes) -> Path:
+    records = [pack_data(6, data[at:at + 50], 10 * at) for at in range(0, len(data), 50)]
+    path.write_bytes(pack_header(0) + pack_link(6, "pty0", None, 0) + b"".join(records))
+    return path
 
 
 def test_an_interrupted_replay_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = write_fleet(tmp_path, LISTEN)
-    with Daemon(fleet, "--capture-only") as daemon:
-        send(daemon.port(), b"".join(frames(3, 320)))
-        daemon.wait_for("closed by the other side")
-        daemon.stop()
+    capture = tmp_path / "spool"
+    capture.mkdir()
+    capture_of(capture / "00000001.wzcp", b"".join(frames(3, 320)))
     first = samples_in(replayed(fleet))
     monkeypatch.setattr(consumer, "SLICE_SAMPLES", 100)
-    capture = tmp_path / "spool"
     cut = replace(config.load(fleet), store=tmp_path / "cut.sqlite")
     for steps in (1, 2, 1, 100):
         replay = Replay(cut, capture)
@@ -172,45 +183,65 @@ def test_an_interrupted_replay_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_replay_by_command(tmp_path: Path) -> None:
     fleet = write_fleet(tmp_path, LISTEN.replace("tcp-listen://127.0.0.1:0", "replay:run.wzcp"))
-    data = b"".join(frames(3, 320))
-    records = [pack_data(6, data[at:at + 50], 10 * at) for at in range(0, len(data), 50)]
-    (tmp_path / "run.wzcp").write_bytes(pack_header(0) + pack_link(6, "pty0", None, 0) + b"".join(records))
-    done = run("serve", "--fleet", str(fleet))
+    capture_of(tmp_path / "run.wzcp", b"".join(frames(3, 320)))
+    done = run_here("serve", "--fleet", str(fleet))
     assert done.returncode == 0 and "n3" in done.stdout, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 100
     assert count_in(tmp_path / "store.sqlite") == 960
+
+
+def test_a_restart_without_a_new_boot_epoch_loses_nothing(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path, LISTEN.replace("tcp-listen://127.0.0.1:0", "replay:run.wzcp"), nodes=1)
+    first, second = frames(1, 6400), frames(1, 480, seed=2)
+    capture_of(tmp_path / "run.wzcp", b"".join([*first, *second]))
+    done = run_here("serve", "--fleet", str(fleet))
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(tmp_path / "store.sqlite") as db:
+        replaced = db.execute("SELECT * FROM replaced ORDER BY sample_index").fetchall()
+    capture_of(tmp_path / "first.wzcp", b"".join(first))
+    run_here("serve", "--fleet", str(fleet), "--replay", str(tmp_path / "first.wzcp"), "--store",
+             str(tmp_path / "first.sqlite"))
+    rows, before = samples_in(tmp_path / "store.sqlite"), samples_in(tmp_path / "first.sqlite")
+    assert len(rows) == 6400 and rows[480:] == before[480:]
+    assert replaced == [old for old, row in zip(before[:480], rows[:480], strict=True) if old != row]
+    assert len(replaced) > 470 and f"n1: {len(replaced)} samples replaced by others" in done.stdout
 
 
 def test_an_address_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         fleet = write_fleet(tmp_path, f'url = "tcp-listen://127.0.0.1:{server.getsockname()[1]}"\nshared = true')
-        done = run("serve", "--fleet", str(fleet))
+        done = run_here("serve", "--fleet", str(fleet))
     assert done.returncode == 6
     assert done.stderr.splitlines()[-1].startswith("edge-wz: l: cannot listen on 127.0.0.1:")
 
 
-def test_connecting_to_one_that_comes_later(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    fleet = write_fleet(tmp_path, f'url = "tcp://127.0.0.1:{port}"\nshared = true')
-    with Daemon(fleet, "--finish") as daemon:
-        daemon.wait_for("refused; trying again")
-        parts = frames(3, 320)
+def test_connecting_to_one_that_comes_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    loaded = config.load(write_fleet(tmp_path, f'url = "tcp://127.0.0.1:{port}"\nshared = true'))
+    parts = frames(3, 320)
+
+    async def come_and_go() -> None:
+        await until(lambda: "refused; trying again" in caplog.text)
         for half in (parts[: len(parts) // 2], parts[len(parts) // 2:]):
-            with socket.create_server(("127.0.0.1", port)) as server, server.accept()[0] as sock:
-                sock.sendall(b"".join(half))
-        wait_for_samples(tmp_path / "store.sqlite", 900)
-        assert daemon.stop() == 0, daemon.log
-    assert count_in(tmp_path / "store.sqlite") == 960
+            with socket.create_server(("127.0.0.1", port)) as server:
+                sock, _ = await asyncio.to_thread(server.accept)
+                with sock:
+                    sock.sendall(b"".join(half))
+        await until(lambda: count_in(loaded.store) >= 900)
+
+    caplog.set_level("INFO")
+    asyncio.run(serving(loaded, come_and_go()))
+    assert count_in(loaded.store) == 960
 
 
 @pytest.mark.parametrize("arguments", [("check",), ("serve", "--fleet")])
 def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     fleet = write_fleet(tmp_path, LISTEN, more="speed = 3")
-    done = run(*arguments, str(fleet))
+    done = run_here(*arguments, str(fleet))
     assert done.returncode == 4 and done.stderr == f"edge-wz: {fleet}: gateway.speed: unknown key\n"
 
 
 def test_check_shows_the_fleet(tmp_path: Path) -> None:
-    done = run("check", str(write_fleet(tmp_path, LISTEN)))
+    done = run_here("check", str(write_fleet(tmp_path, LISTEN)))
     assert done.returncode == 0 and "node n3 (id 3): nested, kalman decoder" in done.stdout
     assert done.stdout.endswith("fleet.toml: in order\n")

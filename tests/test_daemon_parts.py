@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -12,36 +11,11 @@ import pytest
 
 from edge_wz.errors import ConfigError
 from edge_wz.formats.capture import DataRecord, LinkRecord
-from edge_wz.gateway import config, daemon
+from edge_wz.gateway import daemon
 from edge_wz.gateway.consumer import data_records
 from edge_wz.gateway.fleet import LinkSpec
 from edge_wz.gateway.transports import backoff
-from tests.daemon_driver import count_in, frames, write_fleet
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-async def served(fleet: Path, port: int, data: bytes, samples: int) -> daemon.Daemon:
-    """Run the daemon here, send it data, stop it when `samples` are in the store."""
-    running = daemon.Daemon(config.load(fleet), daemon.Options(finish=True))
-    task = asyncio.ensure_future(running.run())
-    await asyncio.sleep(0.1)
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    for start in range(0, len(data), 100):
-        writer.write(data[start:start + 100])
-        await writer.drain()
-        await asyncio.sleep(0)
-    writer.close()
-    for _ in range(400):
-        if task.done() or count_in(fleet.parent / "store.sqlite") >= samples:
-            break
-        await asyncio.sleep(0.05)
-    running._told_to_stop()
-    await task
-    return running
+from tests.daemon_driver import count_in, frames, listen_here, served, write_fleet
 
 
 @pytest.mark.parametrize(("memory_bytes", "limit_mb"), [(50, 100), (1 << 20, 0.003), (1 << 20, 100)])
@@ -49,10 +23,8 @@ def test_a_slow_decoder_reads_from_the_disk_or_slows_the_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_bytes: int, limit_mb: float
 ) -> None:
     monkeypatch.setattr(daemon, "MEMORY_BYTES", memory_bytes)
-    port = free_port()
-    link = f'url = "tcp-listen://127.0.0.1:{port}"\nshared = true'
-    fleet = write_fleet(tmp_path, link, more=f"spool_limit_mb = {limit_mb}")
-    running = asyncio.run(served(fleet, port, b"".join(frames(3, 3200)), 3 * 3150))
+    fleet = write_fleet(tmp_path, listen_here(), more=f"spool_limit_mb = {limit_mb}")
+    running = served(fleet, b"".join(frames(3, 3200)), 3 * 3150)
     assert count_in(tmp_path / "store.sqlite") == 3 * 3200
     stats = running.stats
     assert stats is not None
@@ -70,17 +42,16 @@ def told(sock: socket.socket) -> list[bytes]:
 
 @pytest.mark.parametrize("abstract", [False, True])
 def test_a_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool) -> None:
-    port = free_port()
-    fleet = write_fleet(tmp_path, f'url = "tcp-listen://127.0.0.1:{port}"\nshared = true')
-    address = f"@edge_wz_{port}" if abstract else str(tmp_path / "notify")
+    fleet = write_fleet(tmp_path, listen_here())
+    address = f"@{tmp_path}" if abstract else str(tmp_path / "notify")
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address.replace("@", "\0"))
         manager.setblocking(False)
-        asyncio.run(served(fleet, port, b"", 0))
+        served(fleet, b"", 0)
         states = told(manager)
     assert states[0] == b"READY=1" and set(states[1:]) == {b"WATCHDOG=1", b"STOPPING=1"}
-    asyncio.run(served(fleet, port, b"", 0))  # nobody listens
+    served(fleet, b"", 0)  # nobody listens
 
 
 LINKS = (LinkSpec(4, "radio"), LinkSpec(5, "yard", shared=False, node_id=7))

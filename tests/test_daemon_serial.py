@@ -16,7 +16,16 @@ serial = pytest.importorskip("serial")
 from edge_wz.errors import LinkError  # noqa: E402
 from edge_wz.gateway.transports import serial_port  # noqa: E402
 from edge_wz.gateway.transports.holders import holders  # noqa: E402
-from tests.daemon_driver import Daemon, count_in, frames, run, samples_in, wait_for_samples, write_fleet  # noqa: E402
+from tests.daemon_driver import (  # noqa: E402
+    Daemon,
+    count_in,
+    frames,
+    run,
+    run_here,
+    samples_in,
+    wait_for_samples,
+    write_fleet,
+)
 
 
 class Port:
@@ -85,7 +94,7 @@ def test_a_locked_port_names_its_holder(port: Port, fleet: Path) -> None:
 
 def test_a_port_that_is_not_there(tmp_path: Path) -> None:
     fleet = write_fleet(tmp_path, f'url = "serial://{tmp_path}/tty"\nshared = true')
-    done = run("serve", "--fleet", str(fleet))
+    done = run_here("serve", "--fleet", str(fleet))
     assert done.returncode == 6
     assert done.stderr.splitlines()[-1] == f"edge-wz: l: {tmp_path}/tty: No such file or directory"
     with Daemon(fleet, "--wait-links") as daemon:

@@ -157,8 +157,8 @@ def _print_summary(config: DaemonConfig, stats: PipelineStats, replaced: Mapping
     console.print(_node_table(config, stats), _link_table(config, stats))
     for node in config.fleet.nodes:
         if node.node_id in replaced:
-            console.print(f"{node.name}: {replaced[node.node_id]} samples replaced by others of the same boot epoch "
-                          "and index; the earlier ones are in the table replaced")
+            click.echo(f"{node.name}: {replaced[node.node_id]} samples replaced by others of the same boot epoch and"
+                       " index;\nthe earlier ones are in the table replaced")
 
 
 def _node_table(config: DaemonConfig, stats: PipelineStats) -> Any:
