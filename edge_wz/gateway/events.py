@@ -8,12 +8,12 @@ not write.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SamplesDecoded:
+class SamplesDecoded(NamedTuple):
     """New samples of one node, in order, each slot once. `flags`: `codec.reconstruction`; absent values are NaN.
 
     `provisional`: decoded at the deadline without a late neighbour. `revision` is 0.
@@ -32,8 +32,7 @@ class SamplesDecoded:
     time_us: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SamplesRevised:
+class SamplesRevised(NamedTuple):
     """Samples told before, decoded again with what came late. A higher `revision` of the node replaces a lower one."""
 
     node_id: int

@@ -19,6 +19,8 @@ from edge_wz.gateway.segments import Segment
 from edge_wz.gateway.session import Run, Session
 from edge_wz.model import Model
 
+_NEITHER = (np.zeros(0, np.int32), np.zeros(0, np.int32))
+
 
 class Parsed(NamedTuple):
     """`segments`, each with the bits of its payloads; `refused`: (status, bytes) of packets that are malformed."""
@@ -81,9 +83,10 @@ def _segment(
 ) -> tuple[Segment, int]:
     """Packets `first .. last - 1` of a run whose packets begin at row `at` of the common arrays."""
     rows, slots = slice(at + first, at + last), slice((at + first) * count, (at + last) * count)
+    closed_loop = common.preds.size > 0
     indices = StreamIndices(
         common.values[slots], common.rate_points[slots], common.packet_starts[: last - first],
-        common.checks[rows], common.preds[slots], common.recon[slots],
+        common.checks[rows], *((common.preds[slots], common.recon[slots]) if closed_loop else _NEITHER),
     )
     counter = run.counter + first
     raws = run.raws if last - first == len(run.raws) else run.raws[first:last]

@@ -6,7 +6,7 @@ segment of no samples: a hello said that the samples before it exist.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,15 +16,14 @@ from edge_wz.codec.indices import StreamIndices
 _NOTHING = np.zeros(0, dtype=np.int32)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Segment:
+class Segment(NamedTuple):
     """`count` slots from `first_index` on, in `packets` packets from `counter` on."""
 
     model_id: bytes
     counter: int
     packets: int
     first_index: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody wants here
     arrival_us: int
     indices: StreamIndices
     absent: np.ndarray | None = None  # bool[count], None: no absent sample
@@ -55,8 +54,8 @@ class Segment:
             old.values[start:stop], old.rate_points[start:stop], old.packet_starts[first:last] - start,
             old.checks[first:last], old.preds[start:stop], old.recon[start:stop],
         )
-        return replace(
-            self, counter=self.counter + first, packets=last - first, first_index=self.first_index + start,
+        return self._replace(
+            counter=self.counter + first, packets=last - first, first_index=self.first_index + start,
             count=stop - start, indices=indices, absent=None if self.absent is None else self.absent[start:stop],
         )
 
@@ -103,11 +102,14 @@ def join(parts: list[StreamIndices]) -> StreamIndices:
     if len(parts) == 1:
         return parts[0]
     offsets = np.cumsum([0, *(part.values.size for part in parts[:-1])])
+    starts = np.concatenate([part.packet_starts for part in parts])
+    starts += np.repeat(offsets, [part.packet_starts.size for part in parts])
+    closed_loop = any(part.preds.size for part in parts)
     return StreamIndices(
         np.concatenate([part.values for part in parts]),
         np.concatenate([part.rate_points for part in parts]),
-        np.concatenate([part.packet_starts + offset for part, offset in zip(parts, offsets, strict=True)]),
+        starts,
         np.concatenate([part.checks for part in parts]),
-        np.concatenate([part.preds for part in parts]),
-        np.concatenate([part.recon for part in parts]),
+        np.concatenate([part.preds for part in parts]) if closed_loop else _NOTHING,
+        np.concatenate([part.recon for part in parts]) if closed_loop else _NOTHING,
     )
