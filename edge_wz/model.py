@@ -22,7 +22,8 @@ def frozen(values: Any, dtype: Any) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class NestedRatePoint:
-    """Step and modulus of SPEC 3.1. `taps`: int32[L], newest sample first, step folded in."""
+    """Step and modulus of SPEC 3.1 (`modulus` is J; for `trellis` q of SPEC 9.1). `taps`: int32[L], newest sample first, step
+    folded in."""
 
     modulus: int
     shift: int
@@ -63,7 +64,7 @@ class PredictiveRatePoint:
 
 @dataclass(frozen=True, eq=False)
 class NodeModel:
-    """The node blob, parsed (SPEC 5). Fields after `rate_points` belong to `predictive` only."""
+    """The node blob, parsed (SPEC 5). Fields after `rate_points` belong to `predictive`, the last three before the blob to `trellis`."""
 
     scheme: str
     packet_samples: int
@@ -78,12 +79,15 @@ class NodeModel:
     position_tables: int = 0
     contexts: int = 0
     cdf_bits: int = 0
+    memory: int = 0  # bits of the syndrome register, SPEC 9
+    h0: int = 0
+    h1: int = 0
     blob: bytes = b""  # the one byte form
     model_id: bytes = b""  # 8 bytes, SPEC 5.4
 
     @property
     def taps(self) -> int:
-        return len(self.rate_points[0].taps) if self.scheme == "nested" else 0
+        return len(self.rate_points[0].taps) if self.scheme in ("nested", "trellis") else 0
 
     def to_codes(self, values: np.ndarray) -> tuple[np.ndarray, int]:
         """Sensor units -> (int16 codes, number that did not fit and were clipped). NaN is the caller's business."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from edge_wz.codec.encoder import NodeEncoder
 from edge_wz.formats import blob, framing
-from edge_wz.kernels import fixed_point, nested_quantizer, predictor, range_coder
+from edge_wz.kernels import fixed_point, nested_quantizer, predictor, range_coder, trellis_quantizer
 from edge_wz.kernels.nested_quantizer import NO_LEVEL
 from edge_wz.model import NodeModel
 
@@ -63,12 +63,32 @@ def nested_encode(case: Case) -> Case:
     )  # fmt: skip
     bin_rows = _rows(bins.tolist(), case["packet_samples"], NO_LEVEL, np.int32)
     turn_rows = _rows(turns.tolist(), case["packet_samples"], 0, np.int32)
-    out = np.zeros((len(bin_rows), 4 * case["packet_samples"] + 8), dtype=np.uint8)
-    sizes = np.zeros(len(bin_rows), dtype=np.int32)
-    nested_quantizer.pack_packets(bin_rows, turn_rows, case["modulus"], case["check_bits"], out, sizes)
-    payloads = [row[:size].tobytes().hex() for row, size in zip(out, sizes, strict=True)]
+    payloads = _packed(bin_rows, turn_rows, case["modulus"], case["check_bits"])
     shown = np.where(bins == NO_LEVEL, 0, bins).tolist()
     return {"bins": shown, "turns": turns.tolist(), "saturated": saturated, "payloads": payloads}
+
+
+def _packed(bin_rows: np.ndarray, turn_rows: np.ndarray, modulus: int, check_bits: int) -> list[str]:
+    out = np.zeros((len(bin_rows), 4 * bin_rows.shape[1] + 8), dtype=np.uint8)
+    sizes = np.zeros(len(bin_rows), dtype=np.int32)
+    nested_quantizer.pack_packets(bin_rows, turn_rows, modulus, check_bits, out, sizes)
+    return [row[:size].tobytes().hex() for row, size in zip(out, sizes, strict=True)]
+
+
+def trellis_encode(case: Case) -> Case:
+    codes = np.array(case["codes"], dtype=np.int16)
+    bins, turns = np.zeros((2, len(codes)), dtype=np.int32)
+    nested_quantizer.quantize_stream(
+        codes, np.array(case["present"], dtype=np.bool_), np.array(case["taps"], dtype=np.int32), case["shift"],
+        case["rounding"], case["modulus"], np.zeros(nested_quantizer.STATE_SLOTS, dtype=np.int32), bins, turns,
+    )  # fmt: skip
+    index_rows = _rows(bins.tolist(), case["packet_samples"], NO_LEVEL, np.int32)
+    turn_rows = _rows(turns.tolist(), case["packet_samples"], 0, np.int32)
+    trellis_quantizer.add_syndromes(index_rows, turn_rows, *case["code"][1:])
+    payloads = _packed(index_rows, turn_rows, 2 * case["modulus"], case["check_bits"])
+    indices = index_rows.reshape(-1)[: len(codes)]
+    shown = np.where(indices == NO_LEVEL, 0, indices).tolist()
+    return {"indices": shown, "turns": turns.tolist(), "payloads": payloads}
 
 
 def nested_parse(payload: bytes, present: list[bool], modulus: int, check_bits: int) -> Case | None:
@@ -129,6 +149,11 @@ def predictive_parse(case: Case, payload: bytes, present: list[bool]) -> Case | 
 def _node_model(case: Case) -> NodeModel:
     if "taps" in case:
         point = (case["modulus"], case["shift"], case["rounding"], case["taps"])
+        if "code" in case:
+            code = tuple(case["code"])
+            return blob.make_trellis(
+                case["packet_samples"], case["hello_every"], case["check_bits"], 1.0, 0.0, code, [point]
+            )
         return blob.make_nested(case["packet_samples"], case["hello_every"], case["check_bits"], 1.0, 0.0, [point])
     tables = [(table["direct"], table["cdf"]) for table in case["tables"]]
     return blob.make_predictive(

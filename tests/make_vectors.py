@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.reference import nested, node, predictive, range_coder
+from tests.reference import nested, node, predictive, range_coder, trellis
 from tests.reference.arithmetic import level_check, pack_bits, sat16, sat32, shift_round
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -111,6 +111,26 @@ def _columns(samples: list[int | None]) -> Case:
     return {"codes": [0 if v is None else v for v in samples], "present": [int(v is not None) for v in samples]}
 
 
+def trellis_cases(rng: random.Random) -> Iterator[Case]:
+    codes = [(1, 0o3, 0o1), (2, 0o5, 0o2), (3, 0o13, 0o4), (4, 0o23, 0o4), (5, 0o45, 0o10), (6, 0o103, 0o24), (8, 0o515, 0o362)]
+    settings = [
+        ([1 << 10], 13, 1 << 12, 1, 0), ([-331], 13, 4096, 2, 8), ([65535], 0, 0, 8, 4), ([1], 0, 0, 4096, 0),
+        ([700, -300, 50], 11, 1024, 4, 8),
+    ]  # fmt: skip
+    for at, code in enumerate(codes):
+        for taps, shift, rounding, q, check_bits in settings:
+            for samples in _sample_runs(rng):
+                slots = rng.choice([1, 3, 8, 32, 64])
+                point = taps, shift, rounding, q
+                indices, turns, payloads = trellis.encode(samples, point, code, check_bits, slots)
+                yield {
+                    "code": list(code), "taps": taps, "shift": shift, "rounding": rounding, "modulus": q,
+                    "check_bits": check_bits, "packet_samples": slots, **_columns(samples),
+                    "indices": [v or 0 for v in indices], "turns": [v or 0 for v in turns],
+                    "payloads": [payload.hex() for payload in payloads],
+                }  # fmt: skip
+
+
 def malformed_nested_cases(rng: random.Random) -> Iterator[Case]:
     """Payloads that must be refused (valid 0) or taken (valid 1, with bins and check)."""
     for modulus, check_bits, n in ((2, 0, 5), (4, 4, 5), (32, 8, 3), (3, 0, 5), (5, 8, 4), (4000, 4, 2)):
@@ -194,6 +214,7 @@ def node_cases(rng: random.Random) -> Iterator[Case]:
     plain = {"taps": [1 << 10], "shift": 13, "rounding": 1 << 12, "modulus": 4, "check_bits": 0}
     filtered = {"taps": [700, -300, 50], "shift": 11, "rounding": 1024, "modulus": 5, "check_bits": 8}
     coded = predictive_model(rng, 3, 1000, 500, 2, 3)
+    convolved = {**plain, "code": [3, 0o13, 0o4], "modulus": 2, "check_bits": 8}
     links: list[Case] = [
         {"shared": 0, "node_id": 7, "packet_counter": 0, "sample_index": 0, "boot_epoch": 0, "start_ms": 0},
         {"shared": 1, "node_id": 127, "packet_counter": 250, "sample_index": 4000, "boot_epoch": 3, "start_ms": 1},
@@ -201,7 +222,7 @@ def node_cases(rng: random.Random) -> Iterator[Case]:
          "start_ms": 2**48 - 1},
         {"shared": 0, "node_id": 32767, "packet_counter": 65535, "sample_index": 1, "boot_epoch": 1, "start_ms": 10**12},
     ]  # fmt: skip
-    for model in (plain, filtered, coded):
+    for model in (plain, filtered, coded, convolved):
         for link in links:
             for samples in [*_sample_runs(rng), [5] * 300]:
                 slots, period = rng.choice([1, 4, 16, 64]), rng.choice([1, 10**6, 2**40 - 1])
@@ -218,6 +239,7 @@ MAKERS: dict[str, Callable[[random.Random], Iterator[Case]]] = {
     "range_coder": range_coder_cases,
     "nested": nested_cases,
     "nested_payloads": malformed_nested_cases,
+    "trellis": trellis_cases,
     "predictive": predictive_cases,
     "predictive_payloads": malformed_predictive_cases,
     "node": node_cases,

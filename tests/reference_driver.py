@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.make_vectors import reference_model
-from tests.reference import arithmetic, nested, node, predictive, range_coder
+from tests.reference import arithmetic, nested, node, predictive, range_coder, trellis
 
 Case = dict[str, Any]
 
@@ -62,6 +62,15 @@ def nested_parse(payload: bytes, present: list[bool], modulus: int, check_bits: 
     except range_coder.Malformed:
         return None
     return {"bins": [v or 0 for v in bins], "check": check}
+
+
+def trellis_encode(case: Case) -> Case:
+    point = case["taps"], case["shift"], case["rounding"], case["modulus"]
+    indices, turns, payloads = trellis.encode(
+        samples_of(case), point, tuple(case["code"]), case["check_bits"], case["packet_samples"]
+    )
+    columns = {"indices": [v or 0 for v in indices], "turns": [v or 0 for v in turns]}
+    return {**columns, "payloads": [payload.hex() for payload in payloads]}
 
 
 def predictive_encode(case: Case) -> Case:

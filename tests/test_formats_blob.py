@@ -179,8 +179,8 @@ def test_newer_version_is_told_apart():
 
 def test_reserved_scheme_is_named():
     data = bytearray(nested().blob)
-    data[5] = 3
-    with pytest.raises(FormatError, match="trellis"):
+    data[5] = 5
+    with pytest.raises(FormatError, match="layered"):
         blob.parse(resealed(data))
 
 

@@ -67,6 +67,17 @@ def test_nested(driver):
 
 
 @implementations
+def test_trellis(driver):
+    for case in cases("trellis"):
+        assert driver.trellis_encode(case) == only(case, "indices", "turns", "payloads"), case
+        slots = case["packet_samples"]
+        for at, payload in zip(range(0, len(case["indices"]), slots), case["payloads"], strict=True):
+            present = [bool(here) for here in case["present"][at : at + slots]]
+            parsed = driver.nested_parse(bytes.fromhex(payload), present, 2 * case["modulus"], case["check_bits"])
+            assert parsed is not None and parsed["bins"] == case["indices"][at : at + slots], case
+
+
+@implementations
 def test_nested_payloads(driver):
     for case in cases("nested_payloads"):
         present = [True] * case["count"]

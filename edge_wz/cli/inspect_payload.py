@@ -26,7 +26,7 @@ def payload_section(node: NodeModel, data: DataPacket) -> Section:
     indices = schemes.parse(node, [data.payload], [data.rate_point], [len(slots)], present)
     if indices.status[0] < 0:
         return Section("payload: malformed for this model", ())
-    rows = _nested_rows(node, data, indices) if node.scheme == "nested" else _predictive_rows(node, data, indices)
+    rows = _ROWS[node.scheme](node, data, indices)
     spent = sum(row.bits or 0 for row in rows)
     rows.append(Row("rounding up to bytes", "", 8 * len(data.payload) - spent))
     return Section(f"payload, {len(data.payload)} bytes, {int(slots.sum())} samples of {len(slots)} slots", tuple(rows))
@@ -38,6 +38,18 @@ def _nested_rows(node: NodeModel, data: DataPacket, indices: Indices) -> list[Ro
     for slot in np.flatnonzero(indices.present[0]).tolist():
         value = int(indices.values[0, slot])
         rows.append(Row(f"bin {slot}", value, _bin_bits(point, value)))
+    if node.level_check_bits:
+        rows.append(Row("level check", int(indices.checks[0]), node.level_check_bits))
+    return rows
+
+
+def _trellis_rows(node: NodeModel, data: DataPacket, indices: Indices) -> list[Row]:
+    bits = node.rate_points[data.rate_point].modulus.bit_length() - 1
+    rows = []
+    for slot in np.flatnonzero(indices.present[0]).tolist():
+        low, syndrome = divmod(int(indices.values[0, slot]), 2)
+        rows += [Row(f"low {slot}", low, bits)] if bits else []
+        rows.append(Row(f"syndrome {slot}", syndrome, 1))
     if node.level_check_bits:
         rows.append(Row("level check", int(indices.checks[0]), node.level_check_bits))
     return rows
@@ -74,3 +86,6 @@ def _level_bits(node: NodeModel, table: CdfTable, level: int) -> float:
         escape_class = (abs(level) - table.direct - 1).bit_length()
         symbol, extra_bits = 2 * table.direct + 1 + escape_class, max(escape_class - 1, 0) + 1
     return node.cdf_bits - math.log2(int(table.cdf[symbol + 1] - table.cdf[symbol])) + extra_bits
+
+
+_ROWS = {"nested": _nested_rows, "trellis": _trellis_rows, "predictive": _predictive_rows}

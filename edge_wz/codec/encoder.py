@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_wz.codec import nested, predictive
+from edge_wz.codec import nested, predictive, trellis
 from edge_wz.codec.blocks import as_codes, as_present
 from edge_wz.errors import InputError
 from edge_wz.formats import packet
@@ -194,7 +194,8 @@ class NodeEncoder:
         self._absent += slots - int(np.count_nonzero(present))
         if self.node_model.scheme == "predictive":
             return predictive.encode(self.node_model, rate_point, codes, present, counts)
-        payloads, saturated = nested.encode(self.node_model, rate_point, codes, present, counts, self._state)
+        encode = trellis.encode if self.node_model.scheme == "trellis" else nested.encode
+        payloads, saturated = encode(self.node_model, rate_point, codes, present, counts, self._state)
         self._saturated += saturated
         return payloads
 

@@ -1,6 +1,6 @@
 """The node blob (SPEC 5): what a node loads, bytes <-> `NodeModel`.
 
-`make_nested` and `make_predictive` build a node model from numbers, `parse` from bytes. Both end in `_check`, so an
+`make_nested`, `make_trellis` and `make_predictive` build a node model from numbers, `parse` from bytes. Both end in `_check`, so an
 invalid node model cannot exist; and `parse` packs what it read and compares, so a blob has exactly one byte form. What
 follows from other fields (reciprocals, offsets) is written here and never stored in the model.
 """
@@ -22,6 +22,7 @@ from edge_wz.formats import layout
 from edge_wz.model import CdfTable, NestedRatePoint, NodeModel, PredictiveRatePoint, frozen
 
 HEADER = struct.Struct("<4sBBBBHHIdd")
+TRELLIS_SECTION = struct.Struct("<BBHHBB")
 NESTED_POINT = struct.Struct("<HBBi")  # then the taps
 PREDICTIVE_SECTION = struct.Struct("<BBBB8H")
 PREDICTIVE_POINT = struct.Struct("<IIHBB")  # then the directory
@@ -41,15 +42,35 @@ def make_nested(
     rate_points: Iterable[tuple[int, int, int, Sequence[int]]],
 ) -> NodeModel:
     """`rate_points`: (modulus, shift, rounding, taps newest sample first), as in SPEC 3.1."""
-    points = tuple(
-        NestedRatePoint(int(modulus), int(shift), int(rounding), _int32s(taps, "tap"))
-        for modulus, shift, rounding, taps in rate_points
-    )
+    points = make_nested_points(rate_points)
     return _finish(
         NodeModel(
             "nested", int(packet_samples), int(hello_every), int(level_check_bits), float(scale), float(offset), points
         )
     )
+
+
+def make_nested_points(rate_points: Iterable[tuple[int, int, int, Sequence[int]]]) -> tuple[NestedRatePoint, ...]:
+    return tuple(
+        NestedRatePoint(int(modulus), int(shift), int(rounding), _int32s(taps, "tap"))
+        for modulus, shift, rounding, taps in rate_points
+    )
+
+
+def make_trellis(
+    packet_samples: int,
+    hello_every: int,
+    level_check_bits: int,
+    scale: float,
+    offset: float,
+    code: tuple[int, int, int],
+    rate_points: Iterable[tuple[int, int, int, Sequence[int]]],
+) -> NodeModel:
+    """`code`: (memory, h0, h1) of SPEC 9; `rate_points`: (q, shift, rounding, taps newest sample first)."""
+    nested = make_nested_points(rate_points)
+    memory, h0, h1 = (int(value) for value in code)
+    head = int(packet_samples), int(hello_every), int(level_check_bits), float(scale), float(offset)
+    return _finish(NodeModel("trellis", *head, nested, memory=memory, h0=h0, h1=h1))
 
 
 def make_predictive(
@@ -131,7 +152,7 @@ def escape_classes(step_q8: int, rounding_q8: int, direct: int) -> int:
 
 def pack(node: NodeModel) -> bytes:
     """The one byte form of a node model."""
-    section = _pack_nested(node) if node.scheme == "nested" else _pack_predictive(node)
+    section = _PACKERS[node.scheme](node)
     header = HEADER.pack(
         layout.BLOB_MAGIC, layout.BLOB_VERSION, layout.SCHEME_CODES[node.scheme], len(node.rate_points),
         node.level_check_bits, node.packet_samples, node.hello_every, HEADER.size + len(section) + CHECK_BYTES,
@@ -145,7 +166,15 @@ def with_check(body: bytes) -> bytes:
 
 
 def _pack_nested(node: NodeModel) -> bytes:
-    parts = [bytes([node.taps, 0, 0, 0])]
+    return bytes([node.taps, 0, 0, 0]) + _pack_nested_points(node)
+
+
+def _pack_trellis(node: NodeModel) -> bytes:
+    return TRELLIS_SECTION.pack(node.taps, node.memory, node.h0, node.h1, 0, 0) + _pack_nested_points(node)
+
+
+def _pack_nested_points(node: NodeModel) -> bytes:
+    parts = []
     for point in node.rate_points:
         parts.append(NESTED_POINT.pack(point.modulus, point.shift, 0, point.rounding))
         parts.append(point.taps.astype("<i4").tobytes())
@@ -169,6 +198,8 @@ def _pack_predictive(node: NodeModel) -> bytes:
     return b"".join(parts + cdfs) + bytes(-cdf_offset % 4)
 
 
+_PACKERS = {"nested": _pack_nested, "trellis": _pack_trellis, "predictive": _pack_predictive}
+
 # ------------------------------------------------------------------------------------------------- from bytes
 
 
@@ -177,8 +208,7 @@ def parse(data: bytes) -> NodeModel:
     data = bytes(data)
     scheme, rate_points = _parse_header(data)
     reader = _Reader(data, HEADER.size)
-    parse_section = _parse_nested if scheme == "nested" else _parse_predictive
-    node = parse_section(reader, data, rate_points)
+    node = _SECTION_PARSERS[scheme](reader, data, rate_points)
     _check(node)
     canonical = pack(node)
     if canonical != data:
@@ -207,19 +237,31 @@ def _parse_header(data: bytes) -> tuple[str, int]:
         raise _refused(f"byte {len(data) - CHECK_BYTES}: the check does not hold, bytes were changed")
     schemes = {code: name for name, code in layout.SCHEME_CODES.items()}
     scheme = schemes.get(data[5], "unknown")
-    if scheme not in ("nested", "predictive"):
+    if scheme not in _PACKERS:
         raise _refused(f"byte 5: scheme {data[5]} ({scheme}) is not in this version")
     return scheme, data[6]
 
 
 def _parse_nested(reader: _Reader, data: bytes, rate_points: int) -> NodeModel:
     taps = reader.take(struct.Struct("<B3x"), "taps")[0]
+    return NodeModel("nested", *_head_fields(data), _parse_nested_points(reader, taps, rate_points))
+
+
+def _parse_trellis(reader: _Reader, data: bytes, rate_points: int) -> NodeModel:
+    taps, memory, h0, h1, quantizer, variant = reader.take(TRELLIS_SECTION, "trellis section")
+    if quantizer or variant:
+        raise NewerVersion(f"node blob: quantiser {quantizer}, variant {variant} at byte 38 are not in this version")
+    points = _parse_nested_points(reader, taps, rate_points)
+    return NodeModel("trellis", *_head_fields(data), points, memory=memory, h0=h0, h1=h1)
+
+
+def _parse_nested_points(reader: _Reader, taps: int, rate_points: int) -> tuple[NestedRatePoint, ...]:
     points = []
     for number in range(rate_points):
         modulus, shift, _, rounding = reader.take(NESTED_POINT, f"rate point {number}")
         row = reader.array("<i4", taps, f"taps of rate point {number}")
         points.append(NestedRatePoint(modulus, shift, rounding, row))
-    return NodeModel("nested", *_head_fields(data), tuple(points))
+    return tuple(points)
 
 
 def _parse_predictive(reader: _Reader, data: bytes, rate_points: int) -> NodeModel:
@@ -242,6 +284,9 @@ def _parse_predictive_point(reader: _Reader, number: int, tables: int) -> Predic
         cdf = reader.array_at(2 * half_offset, "<u2", 2 * direct + classes + 3, f"cdf of {what}")
         made.append(CdfTable(direct, classes, cdf))
     return PredictiveRatePoint(step_q8, rounding_q8, tuple(made))
+
+
+_SECTION_PARSERS = {"nested": _parse_nested, "trellis": _parse_trellis, "predictive": _parse_predictive}
 
 
 def _head_fields(data: bytes) -> tuple[int, int, int, float, float]:
@@ -298,10 +343,7 @@ def _check(node: NodeModel) -> None:
         raise _refused(f"scale is {node.scale}, not a finite number above 0")
     if not math.isfinite(node.offset):
         raise _refused(f"offset is {node.offset}, not a finite number")
-    if node.scheme == "nested":
-        _check_nested(node)
-    else:
-        _check_predictive(node)
+    _CHECKS[node.scheme](node)
 
 
 def _check_nested(node: NodeModel) -> None:
@@ -310,6 +352,26 @@ def _check_nested(node: NodeModel) -> None:
         where = f"rate point {number}"
         largest = layout.MAX_CODED_MODULUS if point.range_coded else layout.MAX_MODULUS
         _within(f"{where}: modulus", point.modulus, 2, largest)
+    _check_nested_points(node)
+
+
+def _check_trellis(node: NodeModel) -> None:
+    _within("taps", node.taps, 1, layout.MAX_TAPS)
+    _within("memory", node.memory, 1, layout.MAX_MEMORY)
+    both, ends = node.h0 | node.h1, 1 << node.memory | 1
+    split = both < 2 << node.memory and both & ends == ends
+    if not split or node.h0 == node.h1 or min(node.h0, node.h1) < 1:
+        raise _refused(f"h0 {node.h0:o} and h1 {node.h1:o} (octal) are no code of memory {node.memory}")
+    for number, point in enumerate(node.rate_points):
+        _within(f"rate point {number}: q", point.modulus, 1, layout.MAX_TRELLIS_MODULUS)
+        if point.range_coded:
+            raise _refused(f"rate point {number}: q is {point.modulus}, no power of two")
+    _check_nested_points(node)
+
+
+def _check_nested_points(node: NodeModel) -> None:
+    for number, point in enumerate(node.rate_points):
+        where = f"rate point {number}"
         _within(f"{where}: shift", point.shift, 0, layout.MAX_SHIFT)
         if len(point.taps) != node.taps:
             raise _refused(f"{where}: {len(point.taps)} taps, but rate point 0 has {node.taps}")
@@ -361,3 +423,6 @@ def _check_table(where: str, point: PredictiveRatePoint, table: CdfTable, cdf_bi
     _within(f"{where}: cdf entries", len(table.cdf), *[2 * table.direct + classes + 3] * 2)
     if table.cdf[0] != 0 or table.cdf[-1] != 1 << cdf_bits or np.any(np.diff(table.cdf) <= 0):
         raise _refused(f"{where}: the cdf does not rise strictly from 0 to {1 << cdf_bits}")
+
+
+_CHECKS = {"nested": _check_nested, "trellis": _check_trellis, "predictive": _check_predictive}

@@ -149,25 +149,38 @@ def describe_blob(node: NodeModel) -> list[Section]:
             Row("level check bits", node.level_check_bits, 8), Row("packet samples", node.packet_samples, 16),
             Row("hello every", node.hello_every, 16, "data packets"), Row("total bytes", len(node.blob), 32),
             Row("scale", node.scale, 64, "sensor units per LSB"), Row("offset", node.offset, 64, "sensor units"),
-            *(_nested_rows(node) if node.scheme == "nested" else _predictive_rows(node)),
+            *_BLOB_ROWS[node.scheme](node),
             Row("check", node.blob[-4:].hex(), 32, "CRC-32, holds"),
             Row("model id", node.model_id.hex(), None, "SHA-256 of the blob, first 8 bytes"),
         ),
     )
-    points = _nested_points(node) if node.scheme == "nested" else _predictive_points(node)
+    points = _predictive_points(node) if node.scheme == "predictive" else _nested_points(node)
     return [head, *points]
 
 
 def _nested_rows(node: NodeModel) -> list[Row]:
-    points_bits = sum(8 * (blob.NESTED_POINT.size + 4 * node.taps) for _ in node.rate_points)
-    return [Row("taps", node.taps, 8), Row("reserved", 0, 24), Row("all rate points", "below", points_bits)]
+    return [Row("taps", node.taps, 8), Row("reserved", 0, 24), _nested_points_row(node)]
+
+
+def _nested_points_row(node: NodeModel) -> Row:
+    return Row("all rate points", "below", 8 * len(node.rate_points) * (blob.NESTED_POINT.size + 4 * node.taps))
+
+
+def _trellis_rows(node: NodeModel) -> list[Row]:
+    return [
+        Row("taps", node.taps, 8), Row("memory nu", node.memory, 8, f"{1 << node.memory} states"),
+        Row("h0", f"{node.h0:o}", 16, "octal"), Row("h1", f"{node.h1:o}", 16, "octal"),
+        Row("quantiser", 0, 8, "scalar"), Row("variant", 0, 8, "tail-biting"), _nested_points_row(node),
+    ]
 
 
 def _nested_points(node: NodeModel) -> Iterable[Section]:
     for number, point in enumerate(node.rate_points):
         coding = "range coded, flat" if point.range_coded else f"{point.modulus.bit_length() - 1} bits"
+        if node.scheme == "trellis":
+            coding += " and 1 syndrome bit"
         rows = [
-            Row("modulus J", point.modulus, 16, coding), Row("shift", point.shift, 8), Row("reserved", 0, 8),
+            Row("modulus q" if node.scheme == "trellis" else "modulus J", point.modulus, 16, coding), Row("shift", point.shift, 8), Row("reserved", 0, 8),
             Row("rounding", point.rounding, 32),
             Row("taps", " ".join(map(str, point.taps.tolist())), 32 * node.taps, "newest sample first"),
         ]
@@ -206,6 +219,9 @@ def _predictive_points(node: NodeModel) -> Iterable[Section]:
             shape = f"levels to +-{table.direct}, {table.classes + 1} escapes, {entropy:.2f} bits/level by itself"
             rows.append(Row(f"table of {use}", len(table.cdf), 32 + 16 * len(table.cdf), shape))
         yield Section(f"rate point {number}", tuple(rows))
+
+
+_BLOB_ROWS = {"nested": _nested_rows, "trellis": _trellis_rows, "predictive": _predictive_rows}
 
 
 def describe_bundle(model: Model, members: dict[str, bytes], file_bytes: int) -> list[Section]:

@@ -42,6 +42,10 @@ MIN_STEP_Q8 = 256
 MAX_STEP_Q8 = 1 << 24
 MODEL_ID_BYTES = 8
 
+# Scheme trellis (SPEC 9)
+MAX_MEMORY = 8
+MAX_TRELLIS_MODULUS = 4096
+
 # Bundle, frame, capture (SPEC 6 to 8)
 BUNDLE_FORMAT = 1
 MAX_FRAME_BYTES = 16384

@@ -4,7 +4,7 @@ import hashlib
 import zlib
 from typing import Any
 
-from tests.reference import nested, predictive
+from tests.reference import nested, predictive, trellis
 from tests.reference.arithmetic import pack_bits
 
 Case = dict[str, Any]
@@ -42,10 +42,14 @@ def head(case: Case, scheme: int, size: int) -> bytes:
 
 
 def nested_blob(case: Case) -> bytes:
-    """SPEC 5.1, one rate point."""
+    """SPEC 5.1, one rate point; 9.3 where there is a code."""
     point = little(case["modulus"], 2) + bytes([case["shift"], 0]) + little(case["rounding"], 4)
-    body = bytes([len(case["taps"]), 0, 0, 0]) + point + b"".join(little(tap, 4) for tap in case["taps"])
-    return with_crc32(head(case, 1, 32 + len(body) + 4) + body)
+    start = bytes([len(case["taps"]), 0, 0, 0])
+    if "code" in case:
+        memory, h0, h1 = case["code"]
+        start = bytes([len(case["taps"]), memory]) + little(h0, 2) + little(h1, 2) + bytes(2)
+    body = start + point + b"".join(little(tap, 4) for tap in case["taps"])
+    return with_crc32(head(case, 3 if "code" in case else 1, 32 + len(body) + 4) + body)
 
 
 def predictive_blob(case: Case) -> bytes:
@@ -105,6 +109,9 @@ def data_packet(case: Case, model_id: bytes, base: int, counter: int, here: list
 def payloads(case: Case, samples: list[int | None]) -> list[bytes]:
     slots = case["packet_samples"]
     starts = range(0, len(samples), slots)
+    if "code" in case:
+        point = case["taps"], case["shift"], case["rounding"], case["modulus"]
+        return trellis.encode(samples, point, tuple(case["code"]), case["check_bits"], slots)[2]
     if "taps" in case:
         bins, turns, _ = nested.quantize(samples, case["taps"], case["shift"], case["rounding"], case["modulus"])
         return [nested.pack(bins[i : i + slots], turns[i : i + slots], case["modulus"], case["check_bits"]) for i in starts]
