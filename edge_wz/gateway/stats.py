@@ -32,7 +32,7 @@ class NodeCounters:
     data_packets: int = 0  # accepted, each counter once
     hello_packets: int = 0
     duplicates: int = 0
-    late: int = 0  # came after the revise window
+    late: int = 0  # given up, and came after the revise window
     lost: int = 0  # given up and not come since
     recovered: int = 0  # came after they were given up, in time to revise
     quarantined: int = 0  # waiting now
@@ -48,7 +48,7 @@ class NodeCounters:
     samples_suspect: int = 0
     samples_revised: int = 0
     packet_bits: int = 0  # all packets of the node, headers and checks included, duplicates too
-    payload_bits: int = 0  # accepted data packets without header, extension and check
+    payload_bits: int = 0  # accepted data packets, each counter once, without header, extension and check
     hello_bits: int = 0
     resets: int = 0
 
