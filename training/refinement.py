@@ -20,6 +20,7 @@ from edge_wz.model import RefinementModel, frozen
 
 PASSES = 2
 HELD_OUT = 0.25
+BLOCK = 32  # samples whose errors are looked at together
 WINDOWS_PER_FEATURE = 10
 DEGREES = (3.0, 5.0, 9.0, 17.0)
 GAINS = (0.0, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
@@ -75,14 +76,33 @@ def fit(*streams: Stream) -> RefinementModel:
     samples = len(streams[0].x)
     cut = int(samples * (1 - HELD_OUT))
     train, held = ([stream.rows(part) for stream in streams] for part in (slice(0, cut), slice(cut, samples)))
-
-    def cost(model: RefinementModel) -> float:
-        heard = held if model.neighbours else [stream.without_side() for stream in held]
-        return float(sum(np.log(distortion(model, stream, point) + 1e-30) for point, stream in enumerate(heard)))
-
-    best = min(_candidates(train), key=cost)
+    best, least = None, np.empty(0)
+    for model in _candidates(train):
+        errors = _held_errors(model, held)
+        if best is None or _is_less(errors, least, model.neighbours > best.neighbours):
+            best, least = model, errors
+    assert best is not None
     whole = streams if best.neighbours else [stream.without_side() for stream in streams]
     return _fit(whole, best.density.shape[1])
+
+
+def _held_errors(model: RefinementModel, held: Sequence[Stream]) -> np.ndarray:
+    """Mean squared errors by run of BLOCK samples, those of each rate point in units of its cells."""
+    errors = []
+    for point, stream in enumerate(held):
+        heard = stream if model.neighbours else stream.without_side()
+        width = float(np.mean((heard.high - heard.low)[heard.known]))
+        square = ((apply(model, heard, point)[0] - heard.x)[heard.known] / width) ** 2
+        edges = np.arange(0, square.size, BLOCK)
+        errors.append(np.add.reduceat(square, edges) / np.diff([*edges, square.size]))
+    return np.concatenate(errors)
+
+
+def _is_less(errors: np.ndarray, least: np.ndarray, needs_more: bool) -> bool:
+    """Whether the errors are less on average; by more than their standard error where the model asks for neighbours."""
+    gain = least - errors
+    doubt = float(np.std(gain)) / np.sqrt(gain.size) if needs_more else 0.0
+    return float(np.mean(gain)) > doubt
 
 
 def _candidates(streams: Sequence[Stream]) -> list[RefinementModel]:
