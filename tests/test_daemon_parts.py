@@ -11,7 +11,7 @@ import pytest
 
 from edge_wz.errors import ConfigError
 from edge_wz.formats.capture import DataRecord, LinkRecord
-from edge_wz.gateway import daemon
+from edge_wz.gateway import consumer, daemon
 from edge_wz.gateway.consumer import data_records
 from edge_wz.gateway.fleet import LinkSpec
 from edge_wz.gateway.transports import backoff
@@ -30,6 +30,18 @@ def test_a_slow_decoder_reads_from_the_disk_or_slows_the_links(
     assert stats is not None
     assert all(n.samples_expected == n.samples_decoded + n.samples_concealed == 3200 for n in stats.nodes.values())
     assert all(n.samples_concealed == 0 for n in stats.nodes.values())
+
+
+def test_a_stop_leaves_a_backlog_to_the_next_start_unless_asked_to_finish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "DRAIN_S", 0)
+    monkeypatch.setattr(consumer, "SLICE_SAMPLES", 100)
+    fleet = write_fleet(tmp_path, listen_here())
+    served(fleet, b"".join(frames(3, 1600)), 0, finish=False)
+    assert count_in(tmp_path / "store.sqlite") < 3 * 1000
+    served(fleet, b"", 0)
+    assert count_in(tmp_path / "store.sqlite") == 3 * 1600
 
 
 def told(sock: socket.socket) -> list[bytes]:
