@@ -59,9 +59,9 @@ def evaluate_fleet(
 ) -> single.Report:
     """Each node by its name in the recording, or else by its bundle's source column."""
     fit = fit_recording if fit_recording is not None else recording.split()[0]
-    local = _in_process(fleet, packet_samples)
-    members, decoded = _run(local, recording, loss, seed, advance)
-    clean = _run(local, recording, 0.0, seed, single.no_progress)[1] if loss and with_baselines else decoded
+    local = in_process(fleet, packet_samples)
+    members, decoded = run(local, recording, loss, seed, advance)
+    clean = run(local, recording, 0.0, seed, single.no_progress)[1] if loss and with_baselines else decoded
     nodes = []
     for node_id in local.order:
         one, result = members[node_id], decoded[node_id]
@@ -84,7 +84,7 @@ def evaluate_fleet(
     }
 
 
-def _in_process(fleet: Fleet, packet_samples: int | None) -> Fleet:
+def in_process(fleet: Fleet, packet_samples: int | None) -> Fleet:
     """The same nodes, each on an addressed link of its own that carries whole packets."""
     nodes = tuple(
         dataclasses.replace(spec, model=single.with_packet_samples(spec.model, packet_samples)) for spec in fleet.nodes
@@ -96,7 +96,7 @@ def _in_process(fleet: Fleet, packet_samples: int | None) -> Fleet:
     return dataclasses.replace(fleet, nodes=nodes, links=links)
 
 
-def _run(
+def run(
     fleet: Fleet, recording: Recording, loss: float, seed: int, advance: single.Advance
 ) -> tuple[dict[int, Member], dict[int, Reconstruction]]:
     """Everything sent and everything decoded, by node id."""
