@@ -145,7 +145,7 @@ def main() -> None:
         print(
             f"pipeline, bundles {bundles:<6} {result[f'packets_per_s_{bundles}']:10.0f} packets/s, "
             f"{result[f'time_over_framing_{bundles}']:.2f} x the time of the baseline; 1000 nodes keep "
-            f"{result[f'kb_per_node_{bundles}'] / 1.024:.0f} kB, peak {result[f'peak_kb_per_node_{bundles}'] / 1.024:.0f} kB"
+            f"{result[f'kb_per_node_{bundles}'] * 1.024:.0f} MB, peak {result[f'peak_kb_per_node_{bundles}'] * 1.024:.0f} MB"
         )
 
 
