@@ -134,7 +134,7 @@ def from_state_space(
     material = from_arrays(stream[:, 0], stream[:, 1:], grid)
     coded = source_in_codes(space, material.scale, material.offset)
     model = _design(
-        material, coded, scheme, targets, decoder, (packet_samples, level_check_bits, hello_every, side_taps)
+        material, coded, scheme, targets, decoder, (packet_samples, level_check_bits, hello_every, side_taps), known=True
     )
     names = tuple(side) if side is not None else tuple(f"y{k}" for k in range(len(space.mean) - 1))
     provenance = {"method": "known statistics", "simulated": samples, "asked": _asked(targets), **model.provenance}
@@ -175,9 +175,10 @@ def _design(
     decoder: str | None,
     options: tuple[int, int, int, int],
     side_as: str = "true",
+    known: bool = False,
 ) -> Model:
     if scheme == "nested":
-        return _design_nested(material, space, targets, decoder or "kalman", options)
+        return _design_nested(material, space, targets, decoder or "kalman", options, known)
     packet_samples, level_check_bits, hello_every, _ = options
     if level_check_bits:
         raise InputError("predictive has no level check: its levels are never in doubt")
@@ -190,7 +191,7 @@ def _design(
 
 
 def _design_nested(
-    material: Material, space: StateSpace, targets: Targets, decoder: str, options: tuple[int, int, int, int]
+    material: Material, space: StateSpace, targets: Targets, decoder: str, options: tuple[int, int, int, int], known: bool
 ) -> Model:
     packet_samples, level_check_bits, hello_every, side_taps = options
     side_filter = nested.fit_side_filter(material, side_taps)
@@ -198,7 +199,8 @@ def _design_nested(
     chances: list[float] = []
     if targets.kind == "rate":
         moduli = [nested.check_rate(value) for value in targets.values]
-        parts = nested.trusted(parts, material, sorted(moduli)[len(moduli) // 2])
+        if not known:  # an estimate may deserve less trust than it claims, the truth does not
+            parts = nested.trusted(parts, material, sorted(moduli)[len(moduli) // 2])
         points = [nested.tuned_point(parts, material, modulus) for modulus in moduli]
     elif targets.kind == "step":
         points = []
