@@ -27,10 +27,10 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/edge-wz demo --out demo-out
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not train"
+	$(BIN)/python -m pytest -n auto -m "not train"
 
 test-train: $(VENV)/.installed-test $(VENV)/.installed-train
-	$(BIN)/python -m pytest -m train
+	$(BIN)/python -m pytest -n auto -m train
 
 figures: $(VENV)/.installed-demo $(VENV)/.installed-train
 	$(BIN)/python -m benchmarks.figures --out figures-out $(if $(QUICK),--quick)
