@@ -150,8 +150,16 @@ class RefinementModel:
 
 
 @dataclass(frozen=True, eq=False)
+class Propagation:
+    """For codes that span a packet: how many rounds of expectation propagation its decoder makes."""
+
+    rounds: int
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
-    """A bundle in memory. `decoder` is the default one: nested: nearest | posterior | kalman; predictive: midpoint | kalman | refine."""
+    """A bundle in memory. `decoder` is the default one: nested: nearest | posterior | kalman; predictive: midpoint | kalman | refine;
+    trellis: trellis."""
 
     node: NodeModel
     decoder: str
@@ -164,6 +172,7 @@ class Model:
     state_space: StateSpace | None = None
     side_filter: SideFilter | None = None
     refinement: RefinementModel | None = None
+    propagation: Propagation | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
 

@@ -87,11 +87,9 @@ def test_syndromes_are_circular_convolutions(memory, samples):
 
 
 def posteriors(masses, syndromes, memory):
-    next_state, coset = bcjr.branch_tables(*CODES[memory], memory)
+    tables = bcjr.branch_tables(*CODES[memory], memory)
     out = np.empty((len(syndromes), 4))
-    bcjr.coset_posteriors(
-        masses, syndromes, next_state, coset, memory, np.empty((len(syndromes), 1 << memory)), out
-    )
+    bcjr.coset_posteriors(masses, syndromes, *tables, memory, np.empty((len(syndromes) + 2, 1 << memory)), out)
     return out
 
 

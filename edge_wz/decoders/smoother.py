@@ -53,6 +53,18 @@ def smooth_packet(
     """
     size, d = F.shape
     rows = size - d
+    filter_packet(state, F, G, mean, side, side_sigmas, site_means, site_variances, store, final)
+    wide = 1 + rows * rows + rows + rows * d + d * rows + rows + 2 + d
+    _backward(
+        F, d, rows, side.shape[0], site_means, site_variances, cavity_means, cavity_variances, store, wide
+    )
+
+
+@njit(cache=True)
+def filter_packet(state, F, G, mean, side, side_sigmas, site_means, site_variances, store, final):
+    """The forward half of `smooth_packet`: no cavities, and in `store` what the backward half needs."""
+    size, d = F.shape
+    rows = size - d
     samples = side.shape[0]
     s, P = state[:d].copy(), state[d:].copy().reshape((d, d))
     e, H, K = np.empty(rows), np.empty((rows, d)), np.empty((d, rows))
@@ -159,10 +171,10 @@ def smooth_packet(
         final[i] = s[i]
         for j in range(d):
             final[d + i * d + j] = P[i, j]
-    _backward(F, d, rows, samples, site_means, site_variances, cavity_means, cavity_variances, store, wide)
 
 
-def store_size(d: int, neighbours: int) -> int:
+@njit(cache=True)
+def store_size(d, neighbours):
     """Floats per sample that `smooth_packet` keeps between its passes."""
     rows = neighbours + 1
     return 1 + rows * rows + rows + rows * d + d * rows + rows + 2 + d

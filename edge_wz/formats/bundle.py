@@ -24,13 +24,17 @@ import numpy as np
 from edge_wz.errors import FormatError, InputError, NewerVersion, StorageError
 from edge_wz.formats import blob
 from edge_wz.formats.layout import BUNDLE_FORMAT
-from edge_wz.model import Model, RefinementModel, SideFilter, StateSpace, frozen
+from edge_wz.model import Model, Propagation, RefinementModel, SideFilter, StateSpace, frozen
 
 MANIFEST = "manifest.json"
 NODE = "node.bin"
 GATEWAY = "gateway.npz"
-DECODERS = {"nested": ("nearest", "posterior", "kalman"), "predictive": ("midpoint", "kalman", "refine")}
-PARTS: dict[str, type] = {"state_space": StateSpace, "side_filter": SideFilter, "refinement": RefinementModel}
+DECODERS = {
+    "nested": ("nearest", "posterior", "kalman"), "predictive": ("midpoint", "kalman", "refine"), "trellis": ("trellis",),
+}
+PARTS: dict[str, type] = {
+    "state_space": StateSpace, "side_filter": SideFilter, "refinement": RefinementModel, "propagation": Propagation,
+}
 MAX_BUNDLE_BYTES = 1 << 28  # unpacked; far above any model, far below what hurts a gateway
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -252,8 +256,10 @@ def _check(model: Model, where: str) -> None:
     bounded = model.max_error is None or (math.isfinite(model.max_error) and model.max_error > 0)
     _require(bounded, where, MANIFEST, f"max_error is {model.max_error}, not a number above 0")
     _require(len(set(model.side)) == len(model.side), where, MANIFEST, f"'side' names one twice: {list(model.side)}")
-    _require(model.decoder != "kalman" or model.state_space is not None, where, GATEWAY,
-             "decoder kalman needs a state space")
+    _require(model.decoder not in ("kalman", "trellis") or model.state_space is not None, where, GATEWAY,
+             f"decoder {model.decoder} needs a state space")
+    _require(model.propagation is None or 1 <= model.propagation.rounds <= 16, where, GATEWAY,
+             "propagation.rounds is not within 1 .. 16")
     _require(model.decoder != "refine" or model.refinement is not None, where, GATEWAY,
              "decoder refine needs moments")
     shapes = _expected_shapes(model)

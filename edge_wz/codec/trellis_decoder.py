@@ -1,0 +1,58 @@
+"""`trellis`: the decoder of scheme `trellis`, prepared for one model; the interface is that of `nested_decoders`.
+
+A packet is decoded as a whole (`decoders.trellis`) from the belief behind the packet before it. A provisional output at
+zero delay is not offered: these bits say little before the packet is there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_wz.codec.blocks import NO_LEVEL
+from edge_wz.codec.decoded import Decoded
+from edge_wz.codec.indices import StreamIndices
+from edge_wz.codec.nested_decoders import cell_table, max_error_lsb
+from edge_wz.codec.side_information import SideInformation
+from edge_wz.codec.state_space import Predictor, require_state_space
+from edge_wz.decoders import bcjr, trellis
+from edge_wz.decoders.cells import MODULUS
+from edge_wz.model import Model
+
+COSETS = 4
+
+
+class Trellis:
+    """State: the belief of `codec.state_space`."""
+
+    def __init__(self, model: Model) -> None:
+        node = model.node
+        self._predictor = Predictor(require_state_space(model))
+        self._points = cell_table(model, "trellis")
+        self._points[:, MODULUS] *= COSETS
+        self._tables = bcjr.branch_tables(node.h0, node.h1, node.memory)
+        self._memory, self._packet_samples = node.memory, node.packet_samples
+        self._rounds = 1 if model.propagation is None else model.propagation.rounds
+        self._max_error = max_error_lsb(model)
+        self.neighbours = self._predictor.neighbours
+
+    def initial_state(self) -> np.ndarray:
+        return self._predictor.initial_state()
+
+    def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
+        """Whole packets only: `packet_starts` says where each begins."""
+        out, belief, p = Decoded.empty(indices.values.size), state.copy(), self._predictor
+        trellis.decode(
+            belief, p.F, p.G, p.mean, indices.values, indices.rate_points, self._edges(indices), self._points,
+            self._tables, self._memory, self._rounds, self._max_error, side.values, side.sigmas,
+            out.values, out.sigmas, out.flags, out.levels,
+        )  # fmt: skip
+        return out, belief
+
+    def _edges(self, indices: StreamIndices) -> np.ndarray:
+        """Packet starts and the end; a gap of many lost packets in pieces of one packet, so that it takes no more memory."""
+        edges = np.append(np.asarray(indices.packet_starts, dtype=np.int64), indices.values.size)
+        pieces = [edges]
+        for first in np.flatnonzero(np.diff(edges) > self._packet_samples).tolist():
+            if np.all(indices.values[edges[first] : edges[first + 1]] == NO_LEVEL):
+                pieces.append(np.arange(edges[first], edges[first + 1], self._packet_samples, dtype=np.int64)[1:])
+        return edges if len(pieces) == 1 else np.sort(np.concatenate(pieces))

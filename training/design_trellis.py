@@ -1,0 +1,176 @@
+"""Design of `trellis` without gradients: the code by packet length, the step of each rate point, the rounds of the decoder.
+
+As in `design_nested`, the step is searched on the real codec, here whole packets through encoder, parser and decoder; and at least what the
+decoder itself states as its error is charged, so that no search trusts a stretch in which the rare wrong sequence happened not to occur.
+Codes: Ungerboeck's one-dimensional ones, `edge_wz.decoders.bcjr` has the reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edge_wz.codec import schemes, trellis
+from edge_wz.codec.indices import flatten
+from edge_wz.codec.reconstruction import Decoder, Reconstruction
+from edge_wz.codec.side_information import SideInformation
+from edge_wz.errors import DesignError
+from edge_wz.formats.blob import make_trellis
+from edge_wz.formats.layout import MAX_TRELLIS_MODULUS
+from edge_wz.kernels.nested_quantizer import STATE_SLOTS
+from edge_wz.model import Model, Propagation, StateSpace
+from training.design_nested import nested_point
+from training.material import Figures, Material, bins_of
+from training.state_space import prediction_variance
+
+CODES = {  # states: (memory, h0, h1)
+    4: (2, 0o5, 0o2), 8: (3, 0o13, 0o4), 16: (4, 0o23, 0o4), 32: (5, 0o45, 0o10), 64: (6, 0o103, 0o24),
+    128: (7, 0o235, 0o126), 256: (8, 0o515, 0o362),
+}  # fmt: skip
+STATES_FROM = ((0, 8), (48, 64), (256, 256))  # packet samples from which so many states are the best, as measured
+COSETS = 4
+RANGE_SIGMAS = {0: 4.2, 1: 5.6, 2: 7.2, 3: 8.5}  # 4q steps over the spread of the prediction error, to start from
+TUNE_SAMPLES = 80_000
+COARSE = 1.18  # between two steps of the first scan
+REFINEMENTS = 2
+MOST_ROUNDS = 3
+ROUND_GAIN = 0.97  # of the error: another round has to save so much
+
+
+@dataclass(frozen=True, eq=False)
+class TrellisParts:
+    """What all rate points share. `space` with the source in codes."""
+
+    space: StateSpace
+    code: tuple[int, int, int]
+    packet_samples: int
+    level_check_bits: int
+    hello_every: int
+    rounds: int = 1
+
+
+def states_for(packet_samples: int) -> int:
+    return max((start, states) for start, states in STATES_FROM if start <= packet_samples)[1]
+
+
+def code_of(states: int) -> tuple[int, int, int]:
+    if states not in CODES:
+        raise DesignError(f"no code of {states} states; there are {', '.join(map(str, CODES))}")
+    return CODES[states]
+
+
+def check_rate(rate: float) -> int:
+    """q for `rate` bits: the low bits and one syndrome bit."""
+    q = 2 ** round(rate - 1)
+    if abs(rate - round(rate)) > 1e-9 or not 1 <= q <= MAX_TRELLIS_MODULUS:
+        raise DesignError(f"trellis has whole rates of 1 to 13 bits, not {rate:g}")
+    return int(q)
+
+
+def build(parts: TrellisParts, material: Material, points: list[tuple[int, int, int, list[int]]]) -> Model:
+    """A bare model of these rate points."""
+    node = make_trellis(
+        parts.packet_samples, parts.hello_every, parts.level_check_bits, material.scale, material.offset, parts.code, points
+    )
+    side = tuple(f"y{k}" for k in range(material.side.shape[1]))
+    return Model(node=node, decoder="trellis", side=side, state_space=parts.space, propagation=Propagation(parts.rounds))
+
+
+def measure(model: Model, material: Material, point: int = 0) -> Figures:
+    """Encode, parse and decode `material` in whole packets under one rate point."""
+    result = _through_codec(model, material, point)
+    _, levels = bins_of(model.node.rate_points[point], material.codes, material.present)
+    errors = (result.values - material.values)[material.present]
+    mse = float(np.mean(errors * errors))
+    expected = float(np.mean(np.square(result.sigmas[material.present])))
+    variance = float(np.var(material.values[material.present]))
+    wrong = float(np.mean((result.levels != levels)[material.present]))
+    return Figures(mse, expected, 10 * np.log10(variance / max(mse, 1e-30)), wrong, result)
+
+
+def _through_codec(model: Model, material: Material, point: int) -> Reconstruction:
+    slots, total = model.node.packet_samples, len(material.codes)
+    packets = -(-total // slots)
+    codes = np.zeros((packets, slots), np.int16)
+    present = np.zeros((packets, slots), np.bool_)
+    codes.reshape(-1)[:total], present.reshape(-1)[:total] = material.codes, material.present
+    counts = np.full(packets, slots, np.int32)
+    counts[-1] = total - (packets - 1) * slots
+    state = np.zeros(STATE_SLOTS, np.int32)
+    payloads, _ = trellis.encode(model.node, point, codes, present, counts, state)
+    indices = flatten(schemes.parse(model.node, payloads, np.full(packets, point, np.int32), counts, present))
+    engine = Decoder(model)
+    return engine.reconstruct(engine.initial_state(), indices, SideInformation.of(material.side))[0]
+
+
+def tuned_step(parts: TrellisParts, material: Material, q: int) -> float:
+    """The step of least charge, LSB: a scan upwards from below the usual one, as too small a step fails suddenly, then finer."""
+    known: dict[float, float] = {}
+
+    def cost(log_step: float) -> float:
+        key = round(max(log_step, 0.0), 6)
+        if key not in known:
+            figures = measure(build(parts, material, [nested_point(float(np.exp(key)), q)]), material)
+            known[key] = max(figures.mse, figures.expected_mse)
+        return known[key]
+
+    width = float(np.log(COARSE))
+    best = float(np.log(first_step(parts.space, q)))
+    while True:
+        best, before = min((best - width, best, best + width), key=cost), best
+        if best == before or best <= 0.0:
+            break
+    for _ in range(REFINEMENTS):
+        width /= 2
+        best = min((best, best - width, best + width), key=cost)
+    return float(np.exp(max(best, 0.0)))
+
+
+def first_step(space: StateSpace, q: int) -> float:
+    """Four q steps = factor x spread of the prediction error, whose own past is known up to the step's noise."""
+    factor = RANGE_SIGMAS[min(3, q.bit_length() - 1)]
+    step = 0.0
+    for _ in range(3):
+        step = factor * np.sqrt(prediction_variance(space, step * step / 12)) / (COSETS * q)
+    return float(max(step, 1.0))
+
+
+def tuned(parts: TrellisParts, material: Material, moduli: list[int]) -> tuple[TrellisParts, list[float]]:
+    """Steps (LSB) of all rate points, and the parts with as many rounds as pay at the first of them."""
+    tail = material.part(max(0, len(material.codes) - TUNE_SAMPLES), len(material.codes))
+    best: tuple[float, TrellisParts, float] | None = None
+    for rounds in range(1, MOST_ROUNDS + 1):
+        candidate = replace(parts, rounds=rounds)
+        step = tuned_step(candidate, tail, moduli[0])
+        error = measure(build(candidate, tail, [nested_point(step, moduli[0])]), tail).mse
+        if best is not None and error > ROUND_GAIN * best[0]:
+            break
+        best = error, candidate, step
+    assert best is not None
+    _, chosen, first = best
+    return chosen, [first, *(tuned_step(chosen, tail, q) for q in moduli[1:])]
+
+
+def design_trellis(
+    material: Material, space: StateSpace, rates: tuple[float, ...], states: int | None, options: tuple[int, int, int]
+) -> Model:
+    """`options`: packet samples, level check bits, hello every. `states` None: by packet length."""
+    packet_samples, level_check_bits, hello_every = options
+    code = code_of(states or states_for(packet_samples))
+    parts = TrellisParts(space, code, packet_samples, level_check_bits, hello_every)
+    moduli = [check_rate(rate) for rate in rates]
+    parts, steps = tuned(parts, material, moduli)
+    model = build(parts, material, [nested_point(step, q) for step, q in zip(steps, moduli, strict=True)])
+    rows = []
+    for index, point in enumerate(model.node.rate_points):
+        figures = measure(model, material, index)
+        rows.append({
+            "bits": float(np.log2(2 * point.modulus)), "q": point.modulus, "step": point.step * material.scale,
+            "sqnr_db": round(figures.sqnr_db, 3), "rmse": float(np.sqrt(figures.mse)), "wrong_levels": figures.wrong_cells,
+        })
+    provenance = {"states": 1 << code[0], "rounds": parts.rounds}
+    return replace(model, measured={"training": rows}, provenance=provenance)
+
+
+__all__ = ["CODES", "design_trellis", "measure", "states_for"]
