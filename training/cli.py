@@ -63,7 +63,9 @@ def learning_options(command: Options) -> Options:
 @click.option("--out", required=True, metavar="M.ewz", type=click.Path(dir_okay=False), help="The bundle to write.")
 @click.option("--method", type=click.Choice(["analytic", "gradient"]), default="analytic", show_default=True,
               help="By estimated moments, or by gradients (nested only, needs torch).")
-@click.option("--decoder", help="nested: nearest, posterior, kalman; predictive: midpoint, kalman.")
+@click.option("--decoder", help="nested: nearest, posterior, kalman; predictive: midpoint, kalman, refine, auto.")
+@click.option("--side-as", type=click.Choice(["decoded", "true"]), default="decoded", show_default=True,
+              help="refine, auto: neighbours as a gateway decodes them, or as recorded.")
 @click.option("--packet-samples", type=click.IntRange(1, 4096), default=32, show_default=True)
 @click.option("--level-check", type=click.Choice(["0", "4", "8"]),
               help="nested: bits per packet that tell a wrongly resolved bin and let it heal.  [default: 8]")
@@ -74,7 +76,8 @@ def learning_options(command: Options) -> Options:
 def train(recording: str, source: str, side: str, out: str, as_json: bool, **options: Any) -> None:
     """Design a model bundle from a recording.
 
-    One of --rate, --max-error and --step says how fine. `predictive` takes no side information on the node's part; with
+    One of --rate, --max-error and --step says how fine; with refine, --step is the one whose mid-cells are as close
+    to the source, and the node's own is wider. `predictive` takes no side information on the node's part; with
     --side its gateway refines with it. An interrupted --method gradient is continued by the same command.
     """
     from training import jobs

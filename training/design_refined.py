@@ -30,6 +30,7 @@ Rounding = Callable[[int], tuple[int, int]]  # step_q8 -> (step_q8, rounding_q8)
 SIDES = ("decoded", "true")
 SEARCH_ORDER = 4  # of the predictor while steps are searched
 ROUNDINGS = (0.5, 0.42, 0.34)  # of a step
+DEAD_ZONE_DOUBT = 0.1  # over the root of the packets held out: the saving of bits that a dead zone must show, as a share
 RATE_SLOPE = 0.8  # bits per halving of the rmse, for the little that a search leaves
 WIDEST = 5.0  # times the step asked for
 MAX_GROWTH = 0.6  # of the logarithm of a step, from one trial to the next
@@ -167,6 +168,7 @@ def widened(material: Material, step: tuple[int, int], packet_samples: int) -> t
     """
     target = _midpoint_rmse(_trial_stream(material, step, packet_samples))
     best, fewest = step, np.inf
+    doubt = DEAD_ZONE_DOUBT / float(np.sqrt(predictive.HELD_OUT * len(material.codes) / packet_samples))
     for share in ROUNDINGS:
         rounding = partial(_with_rounding, share=share)
 
@@ -181,6 +183,7 @@ def widened(material: Material, step: tuple[int, int], packet_samples: int) -> t
         if step_q8 is not None:
             bits = _trial_bits(material, rounding(step_q8), packet_samples)
             bits -= RATE_SLOPE * float(np.log2(target / rmse(step_q8)))
+            bits *= 1 + (share < 0.5) * doubt
             if bits < fewest:
                 best, fewest = rounding(step_q8), bits
     return best

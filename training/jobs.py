@@ -38,7 +38,8 @@ def train(recording: Recording, source: str, side: tuple[str, ...], out: str, op
     with progress("design", 1) as advance:
         model = design.design(
             recording, source, side, options["scheme"], decoder=options["decoder"],
-            packet_samples=options["packet_samples"], level_check_bits=_level_check_bits(options), **given,
+            packet_samples=options["packet_samples"], level_check_bits=_level_check_bits(options),
+            side_as=options["side_as"], **given,
         )
         advance(1)
     model = dataclasses.replace(model, name=options["name"] or model.name or source)
