@@ -38,6 +38,7 @@ class Consumer:
         self._store = store
         self._before_commit = before_commit
         self._pipeline = Pipeline(config.fleet, config.models)
+        self._pipeline.warm_up()
         self._pipeline.restore(store.snapshot())
         lengths = store.sink_lengths()
         self._sinks = [JsonLines(sink.path, lengths.get(str(sink.path))) for sink in config.sinks]

@@ -65,6 +65,11 @@ class Pipeline:
             self._decoders[model] = Decoder(model)
         return self._decoders[model]
 
+    def warm_up(self) -> None:
+        """Compile every decoder now, so that the first packets need not wait for seconds."""
+        for node in self._fleet.nodes:
+            self._decoder_of(node.model).warm_up()
+
     # ------------------------------------------------------------------------------------------ in
 
     def feed(self, link: int, data: bytes, now_us: int) -> list[Event]:
