@@ -1,0 +1,205 @@
+"""Scheme `trellis` from source samples to reconstruction: packets alone, losses, splits, gap to the limit, design."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edge_wz.codec.blocks import NO_LEVEL
+from edge_wz.codec.indices import StreamIndices
+from edge_wz.codec.reconstruction import CONCEALED, RESOLVED, SUSPECT, Decoder
+from edge_wz.codec.side_information import SideInformation
+from edge_wz.decoders import cells, trellis
+from edge_wz.errors import DesignError, FormatError
+from edge_wz.formats import blob, bundle
+from edge_wz.model import Model, Propagation
+from tests.decoder_models import LSB, in_lsb, nested_point, pair
+from training import design_trellis
+from training.transmission import Received, transmit, true_levels
+
+LIMIT_FIG5_DB = 17.09  # Wyner-Ziv limit of the SQNR at rate 0; 6.02 dB more for each bit
+
+
+def model(packet_samples=64, states=8, rate=2, step=0.2, check_bits=8, rounds=1, **fields) -> Model:
+    code, point = design_trellis.CODES[states], nested_point(step, 2 ** (rate - 1))
+    node = blob.make_trellis(packet_samples, 100, check_bits, LSB, 0.0, code, [point])
+    space, _, _ = pair("fig5", 2, 0)
+    return Model(
+        node, "trellis", side=("y",), state_space=in_lsb(space), propagation=Propagation(rounds), **fields
+    )
+
+
+def sent(made: Model, samples: int, seed: int = 1, loss: float = 0.0) -> tuple[np.ndarray, Received, SideInformation]:
+    _, x, y = pair("fig5", samples, seed)
+    codes, _ = made.node.to_codes(x)
+    return x, transmit(made.node, codes, np.ones(samples, bool), loss=loss), SideInformation.of(y[:, None])
+
+
+def decode(made: Model, received: Received, side: SideInformation):
+    engine = Decoder(made)
+    return engine.reconstruct(engine.initial_state(), received.indices, side)
+
+
+@pytest.mark.parametrize(("packet_samples", "states", "worst_db"), [(32, 8, 4.6), (64, 64, 4.0), (1024, 64, 3.9)])
+def test_gap_on_fig5(packet_samples, states, worst_db):
+    """Against 8.1 dB of `nested` at two bits; the figures of the benchmark with room for 60 000 samples."""
+    made = model(packet_samples, states, step=0.205, check_bits=0)
+    x, received, side = sent(made, 60_000)
+    result, _ = decode(made, received, side)
+    error = float(np.mean(np.square(result.values - x)))
+    assert LIMIT_FIG5_DB + 12.04 - 10 * np.log10(np.var(x) / error) < worst_db
+    assert float(np.mean(np.square(result.sigmas))) == pytest.approx(error, rel=0.1)
+
+
+def test_levels_are_the_encoders():
+    made = model(1024, 64, step=0.25)
+    x, received, side = sent(made, 8192)
+    result, _ = decode(made, received, side)
+    codes, _ = made.node.to_codes(x)
+    assert np.mean(result.levels != true_levels(made.node, codes, np.ones(8192, bool))) < 1e-3
+    assert np.mean(result.flags == RESOLVED) > 0.99
+
+
+def cut(stream: StreamIndices, first: int, last: int) -> tuple[StreamIndices, slice]:
+    edges = [*stream.packet_starts.tolist(), stream.values.size]
+    span = slice(edges[first], edges[last])
+    return StreamIndices(
+        stream.values[span], stream.rate_points[span], stream.packet_starts[first:last] - span.start, stream.checks[first:last]
+    ), span
+
+
+def test_splits_between_packets_change_no_bit():
+    made = model(32, rounds=2)
+    _, received, side = sent(made, 32 * 20 + 7, loss=0.2)
+    whole, after = decode(made, received, side)
+    engine = Decoder(made)
+    state, parts = engine.initial_state(), []
+    for first, last in ((0, 1), (1, 8), (8, 8), (8, 21)):
+        piece, span = cut(received.indices, first, last)
+        part, state = engine.reconstruct(state, piece, side[span])
+        parts.append(part)
+    for name in ("values", "sigmas", "flags", "levels"):
+        np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
+    np.testing.assert_array_equal(state, after)
+
+
+def test_a_lost_packet_costs_nothing_beyond_itself():
+    made = model(64)
+    x, received, side = sent(made, 64 * 200)
+    clean, _ = decode(made, received, side)
+    _, lossy, _ = sent(made, 64 * 200, loss=0.1)
+    result, _ = decode(made, lossy, side)
+    assert np.all(result.flags[~lossy.received] == CONCEALED)
+    here = lossy.received
+    errors = [float(np.mean(np.square(one.values - x)[here])) for one in (clean, result)]
+    assert errors[1] < 1.03 * errors[0]
+    assert np.mean(result.levels[here] != clean.levels[here]) < 3e-3
+
+
+def test_long_gaps_are_concealed_in_pieces():
+    made = model(32)
+    engine = Decoder(made)
+    values = np.full(32 * 5 + 3, NO_LEVEL, np.int32)
+    stream = StreamIndices(values, np.zeros_like(values), np.zeros(1, np.int64), np.full(1, -1, np.int32))
+    _, _, side = sent(made, len(values))
+    result, _ = engine.reconstruct(engine.initial_state(), stream, side)
+    assert np.all(result.flags == CONCEALED) and np.all(np.isfinite(result.values))
+
+
+def test_absent_samples_and_missing_neighbours():
+    made = model(64, 64, step=0.25)
+    _, x, y = pair("fig5", 64 * 60, 5)
+    rng = np.random.default_rng(2)
+    present = rng.random(len(x)) > 0.1
+    codes, _ = made.node.to_codes(x)
+    received = transmit(made.node, np.where(present, codes, 0).astype(np.int16), present)
+    values = y[:, None].copy()
+    values[rng.random(len(x)) < 0.02] = np.nan
+    result, _ = decode(made, received, SideInformation.of(values))
+    assert np.all(result.flags[~present] == CONCEALED)
+    assert np.mean(result.levels[present] != true_levels(made.node, codes, present)[present]) < 0.01
+
+
+def test_level_check_tells_a_wrong_coset():
+    made = model(64, step=0.08)  # far too fine a step for two bits
+    x, received, side = sent(made, 64 * 100)
+    result, _ = decode(made, received, side)
+    codes, _ = made.node.to_codes(x)
+    wrong = (result.levels != true_levels(made.node, codes, np.ones(len(x), bool))).reshape(-1, 64).any(axis=1)
+    suspect = (result.flags & SUSPECT != 0).reshape(-1, 64).all(axis=1)
+    assert wrong.mean() > 0.5 and suspect[wrong].mean() > 0.97
+
+
+def test_values_keep_a_promised_distance():
+    made = dataclasses.replace(model(64, step=0.25), max_error=0.14)
+    x, received, side = sent(made, 64 * 40)
+    result, _ = decode(made, received, side)
+    codes, _ = made.node.to_codes(x)
+    right = result.levels == true_levels(made.node, codes, np.ones(len(x), bool))
+    assert np.abs(result.values - made.node.to_units(codes))[right].max() <= 0.14 + 1e-6
+
+
+@pytest.mark.parametrize("tap", [1, -1])
+@pytest.mark.parametrize(("step", "sigma", "q"), [(400.0, 620.0, 2), (110.0, 620.0, 8), (3.0, 8.0, 2), (400.0, 90.0, 1), (60.0, 900.0, 1)])
+def test_moments_of_cosets_equal_sums_over_integers(tap, step, sigma, q):
+    """Masses up to a common factor."""
+    scale = 2.0**16
+    point = np.array([scale, scale / 2, tap * scale / step, 4 * q, -32768, 32767])
+    codes = np.arange(-9000, 9000)
+    levels = np.floor((codes * point[cells.TAP] + point[cells.ROUNDING]) / scale).astype(int)
+    for mean in (-713.3, 0.0, 1931.7):
+        weights = np.exp(-0.5 * np.square((codes - mean) / sigma))
+        low = 1 % q
+        mass, means, variances, best = np.empty(4), np.empty(4), np.empty(4), np.empty((4, 2))
+        trellis.coset_moments(mean, sigma * sigma, low, point, mass, means, variances, best)
+        chosen = [(levels + 32768) % (4 * q) == low + q * z for z in range(4)]
+        exact = np.array([weights[pick].sum() for pick in chosen])
+        np.testing.assert_allclose(mass / mass.sum(), exact / exact.sum(), atol=2e-3)
+        for z in np.flatnonzero(exact > 0.01 * exact.sum()):
+            centre = np.average(codes[chosen[z]], weights=weights[chosen[z]])
+            assert means[z] == pytest.approx(centre, abs=0.01 * sigma)
+            spread = np.average(np.square(codes[chosen[z]] - centre), weights=weights[chosen[z]])
+            assert variances[z] == pytest.approx(spread + 1 / 12, rel=0.03)
+
+
+def test_bundles_travel(tmp_path):
+    made = model(64, 64, rounds=3)
+    bundle.save(tmp_path / "m.ewz", made)
+    again = bundle.load(tmp_path / "m.ewz")
+    assert again.node.blob == made.node.blob and again.propagation.rounds == 3
+    assert (again.node.memory, again.node.h0, again.node.h1) == (6, 0o103, 0o24)
+
+
+@pytest.mark.parametrize("code", [(3, 0o13, 0o13), (3, 0o12, 0o4), (3, 0o23, 0o4), (3, 0o5, 0o2), (0, 1, 1), (9, 0o1001, 0o4), (3, 0o13, 0)])
+def test_codes_that_are_none(code):
+    with pytest.raises(FormatError, match="memory"):
+        blob.make_trellis(32, 100, 0, 1.0, 0.0, code, [(2, 4, 8, [1])])
+
+
+@pytest.mark.parametrize("q", [0, 3, 8192])
+def test_moduli_that_are_none(q):
+    with pytest.raises(FormatError, match="q is"):
+        blob.make_trellis(32, 100, 0, 1.0, 0.0, (3, 0o13, 0o4), [(q, 4, 8, [1])])
+
+
+def test_rates_that_are_none():
+    with pytest.raises(DesignError, match="whole rates"):
+        design_trellis.check_rate(2.5)
+
+
+def test_train_evaluate_inspect(tmp_path):
+    from edge_wz.cli.inspect import inspect
+    from training.cli import evaluate, train
+
+    _, x, y = pair("fig5", 12_000, 3)
+    path, out = tmp_path / "r.csv", str(tmp_path / "m.ewz")
+    np.savetxt(path, np.column_stack([x, y]), delimiter=",", header="x,y", comments="", fmt="%.4f")
+    runner = CliRunner()
+    common = [str(path), "--source", "x", "--side", "y", "--scheme", "trellis", "--states", "8", "--rate", "2", "--out", out]
+    made = runner.invoke(train, common, catch_exceptions=False)
+    assert made.exit_code == 0, made.output
+    shown = runner.invoke(evaluate, [out, "--data", str(path), "--no-baselines"], catch_exceptions=False)
+    assert shown.exit_code == 0 and "trellis" in shown.output
+    seen = runner.invoke(inspect, [out], catch_exceptions=False)
+    assert seen.exit_code == 0 and "8 states" in seen.output
