@@ -21,6 +21,7 @@ from edge_wz.model import Model, StateSpace
 from training import design_nested as nested
 from training import design_predictive as predictive
 from training import design_refined as refined
+from training import design_trellis as trellis
 from training.data import Recording
 from training.material import Material, from_arrays, gather, measure
 from training.state_space import identify, simulate, source_in_codes
@@ -67,6 +68,7 @@ def design(
     packet_samples: int = 32,
     level_check_bits: int = 0,
     hello_every: int = 128,
+    states: int | None = None,
     side_taps: int = SIDE_TAPS,
     side_as: str = "decoded",
     unit: str = "",
@@ -85,7 +87,7 @@ def design(
     noise = _coding_noise(targets, material)
     found = identify(material.in_codes, material.side, noise)
     options = (packet_samples, level_check_bits, hello_every, side_taps)
-    model = _design(material, found.space, scheme, targets, decoder, options, side_as)
+    model = _design(material, found.space, scheme, targets, decoder, options, side_as, states=states)
     provenance = {
         "method": "analytic",
         "recording": recording.path,
@@ -117,6 +119,7 @@ def from_state_space(
     packet_samples: int = 32,
     level_check_bits: int = 0,
     hello_every: int = 128,
+    states: int | None = None,
     side_taps: int = SIDE_TAPS,
     grid: tuple[float, float] | None = None,
     samples: int = SIMULATED_SAMPLES,
@@ -134,7 +137,8 @@ def from_state_space(
     material = from_arrays(stream[:, 0], stream[:, 1:], grid)
     coded = source_in_codes(space, material.scale, material.offset)
     model = _design(
-        material, coded, scheme, targets, decoder, (packet_samples, level_check_bits, hello_every, side_taps), known=True
+        material, coded, scheme, targets, decoder, (packet_samples, level_check_bits, hello_every, side_taps), known=True,
+        states=states,
     )
     names = tuple(side) if side is not None else tuple(f"y{k}" for k in range(len(space.mean) - 1))
     provenance = {"method": "known statistics", "simulated": samples, "asked": _asked(targets), **model.provenance}
@@ -176,7 +180,14 @@ def _design(
     options: tuple[int, int, int, int],
     side_as: str = "true",
     known: bool = False,
+    states: int | None = None,
 ) -> Model:
+    if scheme == "trellis":
+        if targets.kind != "rate":
+            raise InputError(f"scheme trellis is designed for a rate, not for a {targets.kind}")
+        return trellis.design_trellis(material, space, targets.values, states, options[:3])
+    if states is not None:
+        raise InputError(f"scheme {scheme} has no states")
     if scheme == "nested":
         return _design_nested(material, space, targets, decoder or "kalman", options, known)
     packet_samples, level_check_bits, hello_every, _ = options

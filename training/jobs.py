@@ -39,7 +39,7 @@ def train(recording: Recording, source: str, side: tuple[str, ...], out: str, op
         model = design.design(
             recording, source, side, options["scheme"], decoder=options["decoder"],
             packet_samples=options["packet_samples"], level_check_bits=_level_check_bits(options),
-            side_as=options["side_as"], **given,
+            side_as=options["side_as"], states=int(options["states"]) if options["states"] else None, **given,
         )
         advance(1)
     model = dataclasses.replace(model, name=options["name"] or model.name or source)
@@ -79,7 +79,7 @@ def _level_check_bits(options: dict[str, Any]) -> int:
     """On unless told otherwise: recordings drift, and without it a decoder that went wrong neither knows nor returns.
     """
     if options["level_check"] is None:
-        return 8 if options["scheme"] == "nested" else 0
+        return 8 if options["scheme"] in ("nested", "trellis") else 0
     return int(options["level_check"])
 
 

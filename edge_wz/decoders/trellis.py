@@ -39,6 +39,11 @@ from edge_wz.decoders.cells import (
 FAR_SIGMAS = 30.0  # to the nearest cell of any coset from where on masses are relative: near 38 they underflow
 TOLD = 0.999  # a site is kept if the code narrowed the variance to less than this share
 LEAST_VARIANCE = 1e-4  # LSB^2, of a site: sources are integers
+WIDE_LSB = 16.0  # cells from this width on are taken as all alike, whatever integers they hold
+NARROW_SIGMAS = 2.0  # width of a cell up to which three points integrate a Gaussian over it
+APART_SIGMAS = 16.0  # cells of neighbouring cosets further apart than this: the tails need care
+REACH_SIGMAS = 6.0
+NODE = 0.3872983346207417  # Gauss-Legendre, three points: half the root of 3/5 of the width, weights 5 : 8 : 5
 BEST, SHARE = 0, 1  # columns of `best`: the likeliest level of a coset, and its share of the coset's mass
 
 
@@ -94,6 +99,56 @@ def _coset_far(mean, sigma, nearest, reference, point, mass, means, variances, b
 
 
 @njit(cache=True)
+def _cosets_alike(mean, sigma, nearest, centre, coset, width, apart, level_step, mass, means, variances, best):
+    """All four cosets at once, when their cells are alike, narrow, and evenly apart; lengths in sigmas.
+
+    The density at cell k from the nearest is that at the nearest times first * between^k * square^(k^2): products, where
+    `_coset_near` takes exponentials. Masses have a common factor.
+    """
+    reach = max(2, int(math.ceil(REACH_SIGMAS / abs(apart))))
+    node = NODE * width
+    bell = 5.0 * math.exp(-0.5 * node * node)
+    start, between, square = math.exp(centre * node), math.exp(apart * node), math.exp(-apart * apart)
+    for z in range(4):
+        mass[z], means[z], variances[z], best[z, BEST], best[z, SHARE] = 0.0, 0.0, 0.0, nearest, 0.0
+    for direction in (1, -1):
+        step = direction * apart
+        growth = between if direction > 0 else 1.0 / between
+        density, tilt, at = 1.0, start, centre
+        ratio = math.exp(-step * centre - 0.5 * apart * apart)
+        for k in range(0, reach + 1):
+            if k > 0:
+                density *= ratio
+                ratio *= square
+                tilt *= growth
+                at += step
+                if density < 1e-13 and k > 2:
+                    break
+            elif direction < 0:
+                continue
+            left, right = tilt, 1.0 / tilt
+            zeroth = 8.0 + bell * (left + right)
+            first = bell * node * (right - left)
+            second = bell * node * node * (left + right)
+            z = (coset + direction * k) & 3
+            weight = density * zeroth
+            mass[z] += weight
+            means[z] += density * (at * zeroth + first)
+            variances[z] += density * (at * at * zeroth + 2.0 * at * first + second)
+            if weight > best[z, SHARE]:
+                best[z, BEST], best[z, SHARE] = nearest + direction * k * level_step, weight
+    for z in range(4):
+        if mass[z] > 0.0:
+            scale = 1.0 / mass[z]
+            value = means[z] * scale
+            best[z, SHARE] *= scale
+            variances[z] = sigma * sigma * max(variances[z] * scale - value * value, 0.0)
+            means[z] = mean + sigma * value
+        else:
+            means[z], variances[z] = mean, sigma * sigma
+
+
+@njit(cache=True)
 def coset_moments(mean, variance, low, point, mass, means, variances, best):
     """Of N(mean, variance) cut to the cells of each of four cosets: mass, mean, variance; best[z]: its likeliest level.
 
@@ -104,6 +159,18 @@ def coset_moments(mean, variance, low, point, mass, means, variances, best):
     per_sigma = point[SCALE] / (abs(point[TAP]) * sigma)
     unclipped = (mean * point[TAP] + point[ROUNDING]) / point[SCALE]
     clipped = min(max(unclipped, point[LEVEL_MIN] - 1.0), point[LEVEL_MAX] + 1.0)
+    width, apart = per_sigma, quarter * per_sigma
+    if width * sigma >= WIDE_LSB and width < NARROW_SIGMAS and 0.3 < apart < APART_SIGMAS:
+        turn = np.rint((unclipped - 0.5 + 32768.0 - low) / quarter)
+        nearest = low + quarter * turn - 32768.0
+        edge = quarter * max(2.0, math.ceil(REACH_SIGMAS / apart))
+        if nearest - edge >= point[LEVEL_MIN] and nearest + edge <= point[LEVEL_MAX]:
+            side = 1.0 if point[TAP] > 0 else -1.0
+            _cosets_alike(
+                mean, sigma, nearest, side * (nearest + 0.5 - unclipped) * per_sigma, int(turn) & 3, width, side * apart,
+                quarter, mass, means, variances, best,
+            )  # fmt: skip
+            return
     closest = 1e300
     for z in range(4):
         best[z, BEST] = nearest_level(clipped, low + quarter * z - 32768.0, point)
