@@ -33,7 +33,7 @@ def cheapest(costs: np.ndarray) -> np.ndarray:
     small = np.full((len(outside) + 1, len(outside) + 1), np.inf)
     small[:-1, :-1] = prices[np.ix_(outside, outside)]
     small[:-1, -1] = entries[outside].min(axis=1)
-    small[-1, :-1] = prices[np.ix_(cycle, outside)].min(axis=0)
+    small[-1, :-1] = prices[cycle][:, outside].min(axis=0)
     return _expanded(cheapest(small), parent, prices, entries, cycle, outside)
 
 

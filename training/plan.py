@@ -11,7 +11,7 @@ validation rows, by a paired interval that excludes 1, or the node stays alone: 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from training.data import Recording
 from training.evaluate import bootstrap_ratio
 from training.material import COPY_CORRELATION, gather
 from training.plan_nested import NestedTrial, try_nested
-from training.plan_study import HELD_OUT, Candidate, Columns, Met, Study, conditional_variance, with_side
+from training.plan_study import HELD_OUT, Candidate, Columns, Met, Outcome, Study, conditional_variance, with_side
 
 KINDS = ("rmse", "max_error", "bits")
 SCHEMES = ("predictive", "nested")
@@ -168,6 +168,7 @@ class Planner:
     plain: dict[str, Met] = field(default_factory=dict)
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     gains: dict[str, dict[str, float]] = field(default_factory=dict)
+    depths: dict[str, int] = field(default_factory=dict)
 
     def study_alone(self, name: str) -> None:
         """The node by itself: its dead zone, and whether its own samples on both sides refine it."""
@@ -249,7 +250,7 @@ class Planner:
 
     # ----------------------------------------------------------------------------------------------------- choice
 
-    def settle(self, name: str, above: Sequence[str], depth_of: dict[str, int]) -> tuple[Met, tuple[Tried, ...]]:
+    def settle(self, name: str, above: Sequence[str]) -> tuple[Met, tuple[Tried, ...]]:
         """The node with the best set of `above`, or alone; its decoded values from now on."""
         self.studies[name].forget_neighbours()
         alone, best = self.alone[name], self.alone[name]
@@ -265,7 +266,7 @@ class Planner:
                 best = met
         self.studies[name].choose_anew(self.step_q8(name, best), best.candidate.share)
         self.columns[name] = self.decoded(name, best, self.columns)
-        depth_of[name] = max((1 + depth_of[other] for other in best.candidate.side), default=0)
+        self.depths[name] = max((1 + self.depths[other] for other in best.candidate.side), default=0)
         return best, tuple(
             Tried(one.side, one.gain_db, one.bits, one.ratio, one.side == best.candidate.side) for one in tried
         )
@@ -294,7 +295,8 @@ class Planner:
         study = self.studies[name]
         rows = self.recording.samples
         part = self.recording.part(rows - len(study.material.codes), rows)
-        return try_nested(study, part, rmse, met, side, self.columns)
+        promised = self.options.value if self.options.kind == "max_error" else None
+        return try_nested(study, part, rmse, met, promised, side, self.columns)
 
 
 def ratio(ours: np.ndarray, theirs: np.ndarray) -> Ratio:
@@ -315,25 +317,23 @@ def make_plan(recording: Recording, names: Sequence[str], options: Options, show
     costs = planner.pair_costs(names)
     parent = arborescence.bounded(costs, arborescence.cheapest(costs), options.max_depth + 1)
     level = dict(zip(names, (arborescence.depths(parent)[1:] - 1).tolist(), strict=True))
-    plan, depth_of = Plan(options, recording), dict[str, int]()
+    plan = Plan(options, recording)
     for name in sorted(names, key=lambda name: level[name]):
         show(1, f"plan: choosing for {name}")
         above = [other for other in names if level[other] < level[name]]
-        met, tried = planner.settle(name, above, depth_of)
-        plan.choices[name] = _choice(planner, name, met, tried, depth_of[name])
+        met, tried = planner.settle(name, above)
+        plan.choices[name] = _choice(planner, name, met, tried, planner.depths[name])
+        planner.depths[name] = plan.choices[name].depth
     return plan
 
 
 def _choice(planner: Planner, name: str, met: Met, tried: tuple[Tried, ...], depth: int) -> Choice:
-    study = planner.studies[name]
-    outcome = study.outcome(planner.step_q8(name, met), met.candidate, planner.columns)
-    side = met.candidate.side or (tried[-1].side if tried else ())
-    nested = planner.nested(name, outcome.rmse, met, side)
-    per_sample = 1.0 / study.validated
+    study, step_q8 = planner.studies[name], planner.step_q8(name, met)
+    outcome = study.outcome(step_q8, met.candidate, planner.columns)
+    per_sample, scale = 1.0 / study.validated, study.material.scale
     rivals = study.rivals_at(outcome.rmse)
     rival = min(rivals, key=lambda other: float(rivals[other].sum()))
-    scale = study.material.scale
-    return Choice(
+    chosen = Choice(
         name=name,
         candidate=met.candidate,
         depth=depth,
@@ -349,6 +349,25 @@ def _choice(planner: Planner, name: str, met: Met, tried: tuple[Tried, ...], dep
         ratio=ratio(outcome.bits, rivals[rival]),
         gains_db=planner.gains[name],
         tried=tried,
-        nested=nested.reason,
-        node=study.sent(planner.step_q8(name, met), met.candidate.share).model.node,
+        nested="",
+        node=study.sent(step_q8, met.candidate.share).model.node,
     )
+    return _or_nested(planner, chosen, met, outcome, rivals[rival])
+
+
+def _or_nested(planner: Planner, chosen: Choice, met: Met, outcome: Outcome, rival: np.ndarray) -> Choice:
+    """The choice with what `nested` would cost; `nested` itself where it is cheaper at no larger rmse."""
+    name, depth = chosen.name, chosen.depth
+    side = chosen.candidate.side or (chosen.tried[-1].side if chosen.tried else ())
+    found = planner.nested(name, outcome.rmse, replace(met, bits=outcome.bits), side)
+    chosen = replace(chosen, nested=found.reason)
+    if found.bits is None or found.rmse > outcome.rmse or ratio(found.bits, outcome.bits)[2] >= 1.0:
+        return chosen
+    study = planner.studies[name]
+    planner.columns[name] = found.values
+    return replace(
+        chosen, scheme="nested", candidate=Candidate(0.5, "kalman", side), step=found.step,
+        depth=max((1 + planner.depths[other] for other in side), default=depth),
+        rmse=found.rmse * study.material.scale, bits=float(found.bits.sum()) / study.validated,
+        ratio=ratio(found.bits, rival),
+    )  # fmt: skip

@@ -16,11 +16,11 @@ import numpy as np
 from edge_wz.errors import DesignError, StorageError
 from edge_wz.formats import bundle
 from edge_wz.model import Model, StateSpace
-from training import design, refinement, report
 from training import design_predictive as predictive
+from training import refinement, report
 from training.material import Material, gather
 from training.plan import Choice, Plan, Show, silent
-from training.plan_nested import LEVEL_CHECK_BITS
+from training.plan_nested import nested_model, run_nested
 from training.plan_study import stream_of, with_side
 from training.state_space import identify
 
@@ -42,21 +42,18 @@ def make_model(plan: Plan, choice: Choice, decoded: dict[str, np.ndarray]) -> Mo
     """The model of one node; its decoded values are added to `decoded`."""
     recording, side, size = plan.recording, choice.candidate.side, plan.options.packet_samples
     recording = recording.part(max(0, recording.samples - MODEL_SAMPLES), recording.samples)
+    common: dict[str, Any] = {"source": choice.name, "side": side, "name": choice.name, "period_s": recording.period_s or 1.0}
+    promised = plan.options.value if plan.options.kind == "max_error" else None
     if choice.scheme == "nested":
-        model = design.design(
-            recording, choice.name, side, "nested", step=choice.step, packet_samples=size,
-            level_check_bits=LEVEL_CHECK_BITS,
-        )  # fmt: skip
-        decoded[choice.name] = recording.column(choice.name)
-        return replace(model, measured=figures(choice), provenance={**model.provenance, "planned": True})
+        model = nested_model(recording, choice.name, side, choice.step, promised, size)
+        decoded[choice.name], _ = run_nested(model, recording.column(choice.name), side, decoded)
+        return replace(model, measured=figures(choice), **common)
     material = gather(recording, choice.name, side)
     step_q8 = round(choice.step / material.scale * 256)
     steps = (step_q8, round(step_q8 * choice.candidate.share))
     space = concealing_space(material, step_q8 / 256)
-    model = replace(
-        predictive.build_like(choice.node, material, (steps,)), source=choice.name, side=side, name=choice.name, period_s=recording.period_s or 1.0, state_space=space
-    )
-    if plan.options.kind == "max_error":
+    model = replace(predictive.build_like(choice.node, material, (steps,)), state_space=space, **common)
+    if promised is not None:
         model = replace(model, max_error=predictive.promised_error("max_error", (steps,), material))
     stream, _ = stream_of(model.node, model, material)
     values = stream.recon.astype(np.float64)
@@ -171,13 +168,13 @@ def why(choice: Choice) -> str:
     if used:
         one = used[-1]
         return (
-            f"{', '.join(one.side)} take {one.gain_db:.1f} dB off the conditional variance and {1 - one.ratio[0]:.1%} off "
+            f"{', '.join(one.side)}: {one.gain_db:.1f} dB off the conditional variance and {1 - one.ratio[0]:.1%} off "
             f"the bits ({1 - one.ratio[2]:.1%} to {1 - one.ratio[1]:.1%})"
         )
     if choice.tried:
         one = min(choice.tried, key=lambda tried: tried.ratio[0])
         return (
-            f"{', '.join(one.side)} would take {one.gain_db:.1f} dB off the conditional variance, but measured bits are "
+            f"{', '.join(one.side)}: {one.gain_db:.1f} dB off the conditional variance, but the measured bits are "
             f"{one.ratio[0]:.3f} of those alone ({one.ratio[1]:.3f} to {one.ratio[2]:.3f})"
         )
     best = max(choice.gains_db.values(), default=0.0)

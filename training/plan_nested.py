@@ -8,13 +8,14 @@ is tried.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from edge_wz.codec.reconstruction import Decoder
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.errors import DesignError
+from edge_wz.model import Model
 from training import design
 from training.data import Recording
 from training.plan_study import Columns, Met, Study, conditional_variance, with_side
@@ -33,6 +34,7 @@ class NestedTrial:
     step: float = 0.0  # sensor units
     rmse: float = 0.0
     bits: np.ndarray | None = None
+    values: np.ndarray = field(default_factory=lambda: np.empty(0))  # decoded, sensor units
 
 
 def least_bits(study: Study, rmse: float, step_q8: int, side: tuple[str, ...], columns: Columns) -> float:
@@ -46,7 +48,8 @@ def least_bits(study: Study, rmse: float, step_q8: int, side: tuple[str, ...], c
 
 
 def try_nested(
-    study: Study, recording: Recording, rmse: float, met: Met, side: tuple[str, ...], columns: Columns
+    study: Study, recording: Recording, rmse: float, met: Met, max_error: float | None,
+    side: tuple[str, ...], columns: Columns,
 ) -> NestedTrial:
     """`met`: what it has to beat; `recording`: the rows of the study."""
     ours = float(met.bits.sum()) / study.validated
@@ -58,24 +61,41 @@ def try_nested(
         return NestedTrial(f"needs at least {least:.2f} bits")
     step = np.sqrt(12.0) * rmse * study.material.scale
     try:
-        return _measured(study, recording, max(step, study.material.scale), side, columns)
+        return _measured(study, recording, max(step, study.material.scale), max_error, side, columns)
     except (DesignError, np.linalg.LinAlgError) as error:
         return NestedTrial(f"not designed: {error}")
 
 
-def _measured(study: Study, recording: Recording, step: float, side: tuple[str, ...], columns: Columns) -> NestedTrial:
-    model = design.design(
-        recording.part(0, study.cut), study.name, side, "nested", step=step,
-        packet_samples=study.packet_samples, level_check_bits=LEVEL_CHECK_BITS,
+def _measured(
+    study: Study, recording: Recording, step: float, max_error: float | None, side: tuple[str, ...], columns: Columns
+) -> NestedTrial:
+    model = nested_model(recording.part(0, study.cut), study.name, side, step, max_error, study.packet_samples)
+    decoded, packet_bits = run_nested(model, study.material.values, side, columns)
+    errors = (decoded - study.material.values)[study.cut :]
+    rmse = float(np.sqrt(np.nanmean(errors * errors)))
+    bits = packet_bits[study.cut // study.packet_samples :]
+    reason = f"measured {float(bits.sum()) / study.validated:.2f} bits at rmse {rmse:.3g}"
+    return NestedTrial(reason, step, rmse / study.material.scale, bits, decoded)
+
+
+def nested_model(
+    recording: Recording, name: str, side: tuple[str, ...], step: float, max_error: float | None, packet_samples: int
+) -> Model:
+    """By the step, or by the promise if there is one."""
+    return design.design(
+        recording, name, side, "nested", step=step if max_error is None else None, max_error=max_error,
+        packet_samples=packet_samples, level_check_bits=LEVEL_CHECK_BITS,
     )  # fmt: skip
-    values = study.material.values
-    codes, _ = model.node.to_codes(np.where(study.material.present, values, model.node.offset))
-    sent = transmit(model.node, codes, study.material.present)
+
+
+def run_nested(model: Model, values: np.ndarray, side: tuple[str, ...], columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """(decoded values in sensor units, NaN where nothing was sent; payload bits of each packet)."""
+    present = np.isfinite(values)
+    codes, _ = model.node.to_codes(np.where(present, values, model.node.offset))
+    sent = transmit(model.node, codes, present)
     engine = Decoder(model)
-    heard = SideInformation.of(np.column_stack([columns[name] for name in side])) if side else None
-    result, _ = engine.reconstruct(engine.initial_state(), sent.indices, heard or SideInformation.none(len(codes)))
-    errors = (result.values - values)[study.cut :]
-    rmse = float(np.sqrt(np.nanmean(errors * errors))) / study.material.scale
-    bits = sent.payload_bits[study.cut // study.packet_samples :]
-    reason = f"measured {float(bits.sum()) / study.validated:.2f} bits at rmse {rmse * study.material.scale:.3g}"
-    return NestedTrial(reason, step, rmse, bits)
+    heard = SideInformation.none(len(codes))
+    if engine.neighbours:
+        heard = SideInformation.of(np.column_stack([columns[name] for name in side]))
+    result, _ = engine.reconstruct(engine.initial_state(), sent.indices, heard)
+    return np.where(present, result.values, np.nan), sent.payload_bits

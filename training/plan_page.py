@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 INK, QUIET, OURS, RIVAL, WORSE = "#222222", "#6b6b6b", "#0b6e99", "#e0a030", "#d1495b"
-COLUMN, ROW, RADIUS = 230, 74, 24
+COLUMN, ROW, RADIUS = 230, 82, 24
 BAR, LEFT, WIDTH = 22, 120, 620
 STYLE = f"""body {{ font: 15px/1.45 system-ui, sans-serif; color: {INK}; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
 h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.15rem; margin-top: 2rem }} .quiet {{ color: {QUIET} }}
@@ -20,6 +20,7 @@ th {{ text-align: left; font-weight: 600 }} td.n {{ text-align: right; font-vari
 .worse {{ color: {WORSE} }}"""
 
 Node = dict[str, Any]
+Places = dict[str, tuple[float, float]]
 
 
 def page(made: dict[str, Any]) -> str:
@@ -73,8 +74,8 @@ def _graph(nodes: Sequence[Node]) -> str:
     columns = _untangled(columns, nodes)
     tallest = max(map(len, columns))
     height = tallest * ROW + 20
-    place = {
-        name: (60 + level * COLUMN, 10 + ROW * (at + 0.5) + (tallest - len(names)) * ROW / 2)
+    place: Places = {
+        name: (60.0 + level * COLUMN, 10 + ROW * (at + 0.5) + (tallest - len(names)) * ROW / 2)
         for level, names in enumerate(columns)
         for at, name in enumerate(names)
     }
@@ -100,18 +101,18 @@ def _untangled(columns: list[list[str]], nodes: Sequence[Node]) -> list[list[str
     return columns
 
 
-def _edge(place: dict[str, tuple[float, float]], node: Node, other: str, labelled: bool) -> str:
+def _edge(place: Places, node: Node, other: str, labelled: bool) -> str:
     (x0, y0), (x1, y1) = place[other], place[node["name"]]
     x0, x1 = x0 + RADIUS, x1 - RADIUS - 2
-    middle = (x0 + x1) / 2
+    middle, lift = (x0 + x1) / 2, ROW * 0.8 if x1 - x0 > COLUMN else 0.0  # over the nodes of the columns between
     path = (
-        f'<path d="M{x0:.0f} {y0:.0f} C{middle:.0f} {y0:.0f} {middle:.0f} {y1:.0f} {x1:.0f} {y1:.0f}" fill="none" '
+        f'<path d="M{x0:.0f} {y0:.0f} C{middle:.0f} {y0 - lift:.0f} {middle:.0f} {y1 - lift:.0f} {x1:.0f} {y1:.0f}" fill="none" '
         f'stroke="{OURS}" stroke-width="1.6" marker-end="url(#tip)"/>'
     )
     if not labelled:
         return path
     saved = 1 - node["bits"] / node["own_bits"] if node["own_bits"] else 0.0
-    label = f'<text x="{x1 - 8:.0f}" y="{y1 - 8:.0f}" text-anchor="end" style="fill:{OURS}">{-saved:+.1%}</text>'
+    label = f'<text x="{x1 - 8:.0f}" y="{y1 + 17:.0f}" text-anchor="end" style="fill:{OURS}">{-saved:+.1%}</text>'
     return path + label
 
 
@@ -123,7 +124,7 @@ def _dot(x: float, y: float, node: Node) -> str:
     return (
         f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{RADIUS}" fill="{fill}" stroke="{OURS}" stroke-width="1.6"/>'
         f'<text x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle" style="fill:{ink};font-size:{size}px">{escape(name[:12])}</text>'
-        f'<text x="{x + RADIUS + 8:.0f}" y="{y + RADIUS + 6:.0f}" style="fill:{QUIET};font-size:12px">'
+        f'<text x="{x:.0f}" y="{y + RADIUS + 13:.0f}" text-anchor="middle" style="fill:{QUIET};font-size:12px">'
         f'{node["bits"]:.2f} b</text>'
     )
 
@@ -142,7 +143,7 @@ def _bars(nodes: Sequence[Node]) -> str:
         f'<rect x="{LEFT + 110}" y="4" width="12" height="12" fill="{RIVAL}"/>'
         f'<text x="{LEFT + 128}" y="14">best conventional coder</text>'
     )
-    height, width = 30 + pitch * len(nodes), LEFT + WIDTH + 110
+    height, width = 30 + pitch * len(nodes), LEFT + WIDTH + 130
     return f'<div class="wide"><svg viewBox="0 0 {width} {height}" width="{width}">{legend}{rows}</svg></div>'
 
 

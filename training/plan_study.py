@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edge_wz.codec.predictive_decoders import Cells
-from edge_wz.errors import DesignError
+from edge_wz.decoders.refinement import available
 from edge_wz.formats.layout import MAX_STEP_Q8, MIN_STEP_Q8
 from edge_wz.model import Model, NodeModel, RefinementModel
 from training import baselines, refinement, rivals
@@ -156,9 +156,9 @@ class Study:
                 if q8 == MIN_STEP_Q8:
                     break
         if low is None or high is None or low.rmse <= 0:
-            one = low or high
-            assert one is not None
-            return Met(candidate, one.step, one.rmse, one.bits.astype(np.float64))
+            end = low or high
+            assert end is not None
+            return Met(candidate, end.step, end.rmse, end.bits.astype(np.float64))
         weight = np.log(rmse / low.rmse) / np.log(high.rmse / low.rmse)
         step = low.step ** (1 - weight) * high.step**weight
         return Met(candidate, step, rmse, low.bits * (1 - weight) + high.bits * weight)
@@ -198,8 +198,6 @@ def with_side(stream: Stream, side: tuple[str, ...], columns: Columns) -> Stream
 
 def conditional_variance(stream: Stream, reach: tuple[int, int]) -> float:
     """Of the source given own values `reach` back and ahead and the neighbours of the stream; LSB^2, linear."""
-    from edge_wz.decoders.refinement import available
-
     _, cov = refinement._moments(stream)
     neighbours = stream.side.shape[1]
     index = np.flatnonzero(available(*reach, (1 << neighbours) - 1, neighbours)) + 1
@@ -208,6 +206,3 @@ def conditional_variance(stream: Stream, reach: tuple[int, int]) -> float:
     block = block / np.outer(scales, scales) + 1e-9 * np.eye(index.size)
     cross = cov[index, 0] / scales
     return max(float(cov[0, 0] - cross @ np.linalg.solve(block, cross)), 1e-12)
-
-
-__all__ = ["Candidate", "Met", "Outcome", "Study", "DesignError"]
