@@ -117,7 +117,7 @@ def trellis_cases(rng: random.Random) -> Iterator[Case]:
         ([1 << 10], 13, 1 << 12, 1, 0), ([-331], 13, 4096, 2, 8), ([65535], 0, 0, 8, 4), ([1], 0, 0, 4096, 0),
         ([700, -300, 50], 11, 1024, 4, 8),
     ]  # fmt: skip
-    for at, code in enumerate(codes):
+    for code in codes:
         for taps, shift, rounding, q, check_bits in settings:
             for samples in _sample_runs(rng):
                 slots = rng.choice([1, 3, 8, 32, 64])

@@ -19,12 +19,13 @@ RESCALE = 4  # samples between two normalisations; LEAST_MASS to this power is s
 def branch_tables(h0: int, h1: int, memory: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(previous, previous_coset, following, following_coset), each for both syndromes and both branches.
 
-    previous: int32[2, 2, states], the states that lead to a state; their cosets [2, 2 halves, 2] depend on its highest bit only. following: the
+    previous: uint32[2, 2, states] (unsigned, so that no access tests for a negative index), the states that lead to a state;
+    their cosets [2, 2 halves, 2] depend on its highest bit only. following: the
     states it leads to; their cosets [2, 2 parities, 2] depend on its lowest bit only.
     """
     states = 1 << memory
-    previous = np.zeros((2, 2, states), dtype=np.int32)
-    following = np.zeros((2, 2, states), dtype=np.int32)
+    previous = np.zeros((2, 2, states), dtype=np.uint32)
+    following = np.zeros((2, 2, states), dtype=np.uint32)
     previous_coset = np.zeros((2, 2, 2), dtype=np.int32)
     following_coset = np.zeros((2, 2, 2), dtype=np.int32)
     inputs = [(h0 if z & 1 else 0) ^ (h1 if z & 2 else 0) for z in range(4)]

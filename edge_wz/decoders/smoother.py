@@ -23,6 +23,15 @@ LEAST_GAIN = 1e-7  # a leave-one-out variance below this share of the site's is 
 @njit(cache=True)
 def invert(matrix, size, out):
     """Inverse of a small symmetric positive matrix by Gauss-Jordan elimination; `matrix` is destroyed."""
+    if size == 1:
+        out[0, 0] = 1.0 / matrix[0, 0]
+        return
+    if size == 2:
+        a, b, c = matrix[0, 0], matrix[0, 1], matrix[1, 1]
+        determinant = a * c - b * b
+        scale = 1.0 / (determinant if abs(determinant) > 1e-300 else 1e-300)
+        out[0, 0], out[0, 1], out[1, 0], out[1, 1] = c * scale, -b * scale, -b * scale, a * scale
+        return
     for i in range(size):
         for j in range(size):
             out[i, j] = 1.0 if i == j else 0.0
@@ -116,11 +125,11 @@ def filter_packet(state, F, G, mean, side, side_sigmas, site_means, site_varianc
         for i in range(d):
             for j in range(count):
                 total = 0.0
-                for l in range(count):
-                    covariance = G[i, d + present[l]]
+                for other in range(count):
+                    covariance = G[i, d + present[other]]
                     for k in range(d):
-                        covariance += AP[i, k] * H[l, k]
-                    total += covariance * inverse[l, j]
+                        covariance += AP[i, k] * H[other, k]
+                    total += covariance * inverse[other, j]
                 K[i, j] = total
         row_store = store[n]
         row_store[0] = count
@@ -156,11 +165,11 @@ def filter_packet(state, F, G, mean, side, side_sigmas, site_means, site_varianc
                 total = G[i, j]
                 for k in range(d):
                     total += AP[i, k] * F[j, k]
-                for l in range(count):
-                    covariance = G[j, d + present[l]]
+                for other in range(count):
+                    covariance = G[j, d + present[other]]
                     for k in range(d):
-                        covariance += AP[j, k] * H[l, k]
-                    total -= K[i, l] * covariance
+                        covariance += AP[j, k] * H[other, k]
+                    total -= K[i, other] * covariance
                 next_P[i, j] = total
                 next_P[j, i] = total
         for i in range(d):
@@ -199,13 +208,13 @@ def _store_open_sample(out, at, s, P, AP, F, G, mean, H, present, e, inverse, K,
         for k in range(d):
             for j in range(d):
                 covariance_i += H[i, j] * P[j, k] * F[d, k]
-        for l in range(count):
-            covariance_l = G[d, d + present[l]]
+        for other in range(count):
+            covariance_l = G[d, d + present[other]]
             for k in range(d):
                 for j in range(d):
-                    covariance_l += H[l, j] * P[j, k] * F[d, k]
-            value += covariance_i * inverse[i, l] * e[l]
-            variance -= covariance_i * inverse[i, l] * covariance_l
+                    covariance_l += H[other, j] * P[j, k] * F[d, k]
+            value += covariance_i * inverse[i, other] * e[other]
+            variance -= covariance_i * inverse[i, other] * covariance_l
         for j in range(d):
             out[at + 2 + j] -= K[j, i] * covariance_i
     out[at] = value
@@ -215,30 +224,28 @@ def _store_open_sample(out, at, s, P, AP, F, G, mean, H, present, e, inverse, K,
 @njit(cache=True)
 def _backward(F, d, rows, samples, site_means, site_variances, cavity_means, cavity_variances, store, wide):
     r, N = np.zeros(d), np.zeros((d, d))
-    u, new_r = np.empty(rows), np.empty(d)
+    new_r = np.empty(d)
     NK, L, NL = np.empty((d, rows)), np.empty((d, d)), np.empty((d, d))
     for n in range(samples - 1, -1, -1):
         row = store[n]
         count = int(row[0])
-        inverse = row[1 : 1 + count * count].reshape((count, count))
-        at = 1 + count * count
-        weighted = row[at : at + count]
-        H = row[at + count : at + count + count * d].reshape((count, d))
-        at += count + count * d
-        K = row[at : at + d * count].reshape((d, count))
+        # where in the row begin the vector of weighted surprises, H (count, d), K (d, count); the inverse begins at 1
+        weighted = 1 + count * count
+        H = weighted + count
+        K = H + count * d
         has_site = site_variances[n] < 1e300
         for i in range(d):
             for j in range(count):
                 total = 0.0
                 for k in range(d):
-                    total += N[i, k] * K[k, j]
+                    total += N[i, k] * row[K + k * count + j]
                 NK[i, j] = total
         if has_site:
-            residual = weighted[0]
-            precision = inverse[0, 0]
+            residual = row[weighted]
+            precision = row[1]
             for k in range(d):
-                residual -= K[k, 0] * r[k]
-                precision += K[k, 0] * NK[k, 0]
+                residual -= row[K + k * count] * r[k]
+                precision += row[K + k * count] * NK[k, 0]
             cavity_means[n] = site_means[n] - residual / precision
             cavity_variances[n] = max(1.0 / precision - site_variances[n], LEAST_GAIN * site_variances[n])
         else:
@@ -254,12 +261,12 @@ def _backward(F, d, rows, samples, site_means, site_variances, cavity_means, cav
             for j in range(d):
                 total = F[i, j]
                 for k in range(count):
-                    total -= K[i, k] * H[k, j]
+                    total -= row[K + i * count + k] * row[H + k * d + j]
                 L[i, j] = total
         for i in range(d):
             total = 0.0
             for k in range(count):
-                total += H[k, i] * weighted[k]
+                total += row[H + k * d + i] * row[weighted + k]
             for k in range(d):
                 total += L[k, i] * r[k]
             new_r[i] = total
@@ -276,7 +283,7 @@ def _backward(F, d, rows, samples, site_means, site_variances, cavity_means, cav
                 for k in range(d):
                     total += L[k, i] * NL[k, j]
                 for k in range(count):
-                    for l in range(count):
-                        total += H[k, i] * inverse[k, l] * H[l, j]
+                    for other in range(count):
+                        total += row[H + k * d + i] * row[1 + k * count + other] * row[H + other * d + j]
                 N[i, j] = total
                 N[j, i] = total

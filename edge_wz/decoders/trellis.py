@@ -109,24 +109,25 @@ def _cosets_alike(mean, sigma, nearest, centre, coset, width, apart, level_step,
     node = NODE * width
     bell = 5.0 * math.exp(-0.5 * node * node)
     start, between, square = math.exp(centre * node), math.exp(apart * node), math.exp(-apart * apart)
+    start_right, between_right = 1.0 / start, 1.0 / between
     for z in range(4):
         mass[z], means[z], variances[z], best[z, BEST], best[z, SHARE] = 0.0, 0.0, 0.0, nearest, 0.0
     for direction in (1, -1):
         step = direction * apart
-        growth = between if direction > 0 else 1.0 / between
-        density, tilt, at = 1.0, start, centre
+        growth, growth_right = (between, between_right) if direction > 0 else (between_right, between)
+        density, left, right, at = 1.0, start, start_right, centre
         ratio = math.exp(-step * centre - 0.5 * apart * apart)
         for k in range(0, reach + 1):
             if k > 0:
                 density *= ratio
                 ratio *= square
-                tilt *= growth
+                left *= growth
+                right *= growth_right
                 at += step
                 if density < 1e-13 and k > 2:
                     break
             elif direction < 0:
                 continue
-            left, right = tilt, 1.0 / tilt
             zeroth = 8.0 + bell * (left + right)
             first = bell * node * (right - left)
             second = bell * node * node * (left + right)
@@ -177,7 +178,7 @@ def coset_moments(mean, variance, low, point, mass, means, variances, best):
         if best[z, BEST] != NO_LEVEL:
             closest = min(closest, abs(best[z, BEST] + 0.5 - unclipped))
     reference = (closest - 0.5) * per_sigma
-    vague = 10.0 > MAX_CELLS * point[MODULUS] * per_sigma
+    vague = MAX_CELLS * point[MODULUS] * per_sigma < 10.0
     for z in range(4):
         nearest = best[z, BEST]
         if nearest == NO_LEVEL or vague:
@@ -219,7 +220,7 @@ def decode_packet(
         if indices[n] != NO_LEVEL:
             slots[count], lows[count], syndromes[count] = n, indices[n] >> 1, indices[n] & 1
             count += 1
-    for turn in range(rounds if count > 0 else 1):
+    for _ in range(rounds if count > 0 else 1):
         smoother.smooth_packet(
             state, F, G, mean, side, side_sigmas, site_means, site_variances, cavity_means, cavity_variances, store, after
         )
