@@ -16,6 +16,7 @@ from training.data import from_columns
 from training.plan import Options, make_plan
 from training.plan_cli import plan
 from training.plan_models import file_names, make_models
+from training.plan_nested import NestedTrial
 
 T = 3072
 OPTIONS = Options("rmse", 0.06, packet_samples=32, schemes=("predictive",))
@@ -185,3 +186,21 @@ def test_bad_input_is_one_line(columns, names, options, error, words):
 def test_command_refuses(tmp_path, args):
     result = run(plan, tmp_path / "none.csv", "-o", tmp_path / "f", *args)
     assert isinstance(result.exception, EdgeWzError)
+
+
+def test_nested_is_adopted_where_it_was_measured_cheaper(columns, monkeypatch):
+    """The measurement is made up; the choice, the model and its fleet are not."""
+
+    def cheap(study, recording, rmse, met, promised, side, decoded):
+        if not side:
+            return NestedTrial("no neighbour")
+        return NestedTrial("measured", rmse * 3.4 * study.material.scale, rmse, met.bits / 2, study.material.values)
+
+    monkeypatch.setattr("training.plan.try_nested", cheap)
+    two = {name: columns[name][600:1624] for name in ("near", "far")}
+    made = make_plan(from_columns(two, 1.0), list(two), Options("rmse", 0.06))
+    make_models(made)
+    schemes = {made.models[name].node.scheme for name in made.order}
+    assert schemes == {"predictive", "nested"}
+    user = made.choices[made.order[-1]]
+    assert user.scheme == "nested" and user.depth == 1 and made.models[user.name].side == user.candidate.side
