@@ -30,6 +30,7 @@ KINDS = ("rmse", "max_error", "bits")
 SCHEMES = ("predictive", "nested")
 SHARES = (0.5, 0.35, 0.2)
 DEAD_ZONE_BELOW = 2.2  # bits per sample: above, a dead zone has nothing to silence
+ROWS_PER_PACKET = 12  # enough to choose tables on some of them and to validate on the last quarter
 STUDY_SAMPLES = 20_000  # the last rows are enough to choose by; the models are of all rows
 MEASURED_PAIRS = 4  # of each node, the best by conditional variance
 MAX_NEIGHBOURS = 4
@@ -146,6 +147,8 @@ def make_study(recording: Recording, name: str, options: Options) -> Study:
     study = Study(name, material, size, cut)
     if not study.validated:
         raise DesignError(f"{recording.path}: column '{name}' has no sample in the last quarter of the rows, to validate on")
+    if rows < ROWS_PER_PACKET * size:
+        raise DesignError(f"{recording.path}: {rows} rows are too few to plan packets of {size} samples: {ROWS_PER_PACKET * size} are needed")
     kind = {"bits": "rate", "max_error": "max_error", "rmse": "step"}[options.kind]
     value = options.value * np.sqrt(12.0) if options.kind == "rmse" else options.value
     study.first_q8 = predictive.coding_steps(material.part(0, cut), kind, (value,), size)[0][0]
