@@ -33,6 +33,7 @@ COSETS = 4
 RANGE_SIGMAS = {0: 4.2, 1: 5.6, 2: 7.2, 3: 8.5}  # 4q steps over the spread of the prediction error, to start from
 TUNE_SAMPLES = 80_000
 COARSE = 1.18  # between two steps of the first scan
+SCAN = range(-3, 6)
 REFINEMENTS = 2
 MOST_ROUNDS = 3
 ROUND_GAIN = 0.97  # of the error: another round has to save so much
@@ -105,7 +106,8 @@ def _through_codec(model: Model, material: Material, point: int) -> Reconstructi
 
 
 def tuned_step(parts: TrellisParts, material: Material, q: int) -> float:
-    """The step of least charge, LSB: a scan upwards from below the usual one, as too small a step fails suddenly, then finer."""
+    """The step of least charge, LSB: a scan, then finer. The whole SCAN is looked at, because a step below the cliff, where the code fails, is a
+    plateau with minima of its own."""
     known: dict[float, float] = {}
 
     def cost(log_step: float) -> float:
@@ -116,7 +118,8 @@ def tuned_step(parts: TrellisParts, material: Material, q: int) -> float:
         return known[key]
 
     width = float(np.log(COARSE))
-    best = float(np.log(first_step(parts.space, q)))
+    start = float(np.log(first_step(parts.space, q)))
+    best = min((start + k * width for k in SCAN), key=cost)
     while True:
         best, before = min((best - width, best, best + width), key=cost), best
         if best == before or best <= 0.0:

@@ -227,7 +227,9 @@ def decode_packet(
         for i in range(count):
             n = slots[i]
             coset_moments(cavity_means[n], cavity_variances[n], lows[i], point, masses[i], means[i], variances[i], best[i])
-        bcjr.coset_posteriors(masses[:count], syndromes[:count], *tables, memory, alphas, posteriors[:count])
+        bcjr.coset_posteriors(
+            masses[:count], syndromes[:count], tables[0], tables[1], tables[2], tables[3], memory, alphas, posteriors[:count]
+        )
         for i in range(count):
             n = slots[i]
             value, variance = _given_code(posteriors[i], means[i], variances[i])

@@ -180,7 +180,8 @@ def _nested_points(node: NodeModel) -> Iterable[Section]:
         if node.scheme == "trellis":
             coding += " and 1 syndrome bit"
         rows = [
-            Row("modulus q" if node.scheme == "trellis" else "modulus J", point.modulus, 16, coding), Row("shift", point.shift, 8), Row("reserved", 0, 8),
+            Row("modulus q" if node.scheme == "trellis" else "modulus J", point.modulus, 16, coding),
+            Row("shift", point.shift, 8), Row("reserved", 0, 8),
             Row("rounding", point.rounding, 32),
             Row("taps", " ".join(map(str, point.taps.tolist())), 32 * node.taps, "newest sample first"),
         ]
