@@ -82,7 +82,8 @@ def test_side_information_as_decoded_is_coarser(folder):
     error = np.std(heard.column("y") - recording.column("y"))
     assert error == pytest.approx(0.5 / np.sqrt(12), rel=0.15) and np.array_equal(heard.column("x"), recording.column("x"))
     learn(folder, "--side", "y", "--rate", "2", "--side-step", "0.5", out="coarse.ewz")
-    coarse, fine = (bundle.load(folder / name) for name in ("coarse.ewz", "graphs.ewz"))
+    learn(folder, "--side", "y", "--rate", "2", out="fine.ewz")
+    coarse, fine = (bundle.load(folder / name) for name in ("coarse.ewz", "fine.ewz"))
     assert coarse.node.rate_points[0].step > 1.2 * fine.node.rate_points[0].step
 
 

@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import queue
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -139,7 +138,7 @@ def _run_all(tasks: list[_Task], jobs: int, report: Report) -> list[_Outcome]:
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
-    said: Any = context.Queue()
+    said: Any = context.SimpleQueue()  # written before a worker's result is: nothing said comes late
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_listen, initargs=(said,)) as pool:
         futures = [pool.submit(_run_reporting, task) for task in tasks]
         try:
@@ -161,11 +160,8 @@ def _follow(futures: list[Future[_Outcome]], said: Any, report: Report) -> None:
     left: set[Future[_Outcome]] = set(futures)
     while left:
         _, left = wait(left, timeout=POLL_S, return_when=FIRST_COMPLETED)
-        try:
-            while True:
-                report(*said.get_nowait())
-        except queue.Empty:
-            continue
+        while not said.empty():
+            report(*said.get())
 
 
 _SAID: Any = None
