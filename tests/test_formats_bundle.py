@@ -11,7 +11,7 @@ import pytest
 
 from edge_wz.errors import FormatError, InputError, NewerVersion, StorageError
 from edge_wz.formats import blob, bundle
-from edge_wz.model import Model, RefinementModel, SideFilter, StateSpace
+from edge_wz.model import Model, Propagation, RefinementModel, SideFilter, StateSpace
 
 NODE = blob.make_nested(32, 100, 4, 0.1, -3.0, [(8, 12, 2048, [4096])])
 OTHER_NODE = blob.make_nested(16, 100, 4, 0.1, -3.0, [(8, 12, 2048, [4096])])
@@ -27,6 +27,7 @@ def full_model():
                                  [(d, d), (1 + m, d), (d, d), (d, 1 + m), (1 + m, 1 + m), (1 + m,)])),
         side_filter=SideFilter(taps, rng.normal(size=1 + m * taps), rng.normal(size=(5, 5)), rng.normal(size=4)),
         refinement=RefinementModel(m, rng.normal(size=(1, 2, 29)), rng.normal(size=(1, 2, 29, 29)), rng.normal(size=(1, 2, 5))),
+        propagation=Propagation(2),
         provenance={"recording": "a.csv", "rows": [0, 10]}, measured={"sqnr_db": np.float64(12.5), "bins": np.int64(3)},
     )
 
