@@ -37,8 +37,10 @@ information. Rivals code the same samples in the same packets of N and are broug
 payload bits per sample (header and checksum add the same to all: 32 bits a packet, and the hellos). `ratio` is ours
 over the best of hold, DPCM + Rice and DPCM + range coder, which know nothing of the neighbours: below 1 we win. A
 rival in parentheses is more than 1.5 % from our rmse: `modulo` has whole bits only, and the others may have no step
-that meets it and are cheaper where they are finer. `bin errors` is the share of samples put into a wrong cell, `suspect` the share that
-the gateway flagged. `nested` sends an 8-bit level check per packet unless the row says otherwise. `python -m benchmarks.real_recordings` makes this table.
+that meets it and are cheaper where they are finer. `bin errors` is the share of samples put into a wrong cell,
+`suspect` the share that the gateway flagged. `nested` sends an 8-bit level check per packet unless the row says
+otherwise; `auto` refines inside the cell with what lies before and after, and with the neighbours where they help.
+`python -m benchmarks.real_recordings` makes this table.
 
 """
 

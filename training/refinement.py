@@ -7,7 +7,7 @@ rows: on slow data own samples alone are often better, and a model that is not n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -192,9 +192,10 @@ def _density(numbers: tuple[float, ...], unit: float) -> np.ndarray:
     return np.array([base * unit, gain, unit, degrees, 1.0])
 
 
-def _search(cost) -> tuple[float, ...]:
+def _search(cost: Callable[[tuple[float, ...]], float]) -> tuple[float, ...]:
     """Coordinate descent over the grids."""
-    best, least = START, cost(START)
+    best: tuple[float, ...] = START
+    least = cost(best)
     for _ in range(ROUNDS):
         for position, grid in enumerate((BASES, GAINS, DEGREES)):
             for value in grid:
