@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-serial = pytest.importorskip("serial")
+pytestmark = pytest.mark.serial
 
 from edge_wz.errors import LinkError  # noqa: E402
 from edge_wz.gateway.transports import serial_port  # noqa: E402
@@ -85,6 +85,8 @@ def test_a_port_that_vanishes_and_returns(tmp_path: Path, port: Port, fleet: Pat
 
 
 def test_a_locked_port_names_its_holder(port: Port, fleet: Path) -> None:
+    import serial
+
     with serial.Serial(str(port.path), exclusive=True):
         done = run("serve", "--fleet", str(fleet))
     assert done.returncode == 6

@@ -39,8 +39,8 @@ def saved(tmp_path):
     return path
 
 
+@pytest.mark.train
 def test_everything_agrees_on_random_and_extreme_inputs():
-    pytest.importorskip("onnxruntime")
     rows = verify.verify(filtered_model(), 4000)
     assert verify.passed(rows)
     assert {(row["first"], row["second"]) for row in rows} >= {("numba", "plain integers"), ("onnx", "numba")}
@@ -89,9 +89,10 @@ def test_ten_million_samples_are_the_same_integers():
     assert np.array_equal((levels + 32768) // point.modulus, turns)
 
 
+@pytest.mark.train
 def test_command_writes_graphs_and_reports_parity(saved, tmp_path):
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+    import onnx
+
     arguments = ["--onnx", str(tmp_path / "graphs"), "--node", str(tmp_path / "node.bin"), "--verify", "--samples", "800"]
     result = CliRunner().invoke(export, [str(saved), *arguments, "--json"], catch_exceptions=False)
     report = json.loads(result.output)

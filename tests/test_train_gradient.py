@@ -13,7 +13,6 @@ from training import gradient
 from training.cli import evaluate, parse_rates, train
 from training.data import from_columns, load_recording
 
-pytest.importorskip("torch")
 pytestmark = pytest.mark.train
 
 SAMPLES = 8000
@@ -62,7 +61,6 @@ def test_from_csv_to_samples(folder):
 
 
 def test_the_bundle_carries_its_graphs(folder):
-    pytest.importorskip("onnx")
     learn(folder, "--side", "y", "--rate", "2", out="graphs.ewz")
     members = bundle.read_members((folder / "graphs.ewz").read_bytes())
     assert {"encoder.onnx", "decoder.onnx"} <= set(members)

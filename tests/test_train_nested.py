@@ -8,7 +8,6 @@ import pytest
 from edge_wz.errors import DesignError, InputError
 from firmware_sim.field import pair_source
 
-pytest.importorskip("torch")
 pytestmark = pytest.mark.train
 
 from training import nested_fit, nested_hard  # noqa: E402
