@@ -198,7 +198,7 @@ def with_side(stream: Stream, side: tuple[str, ...], columns: Columns) -> Stream
 
 def conditional_variance(stream: Stream, reach: tuple[int, int]) -> float:
     """Of the source given own values `reach` back and ahead and the neighbours of the stream; LSB^2, linear."""
-    _, cov = refinement._moments(stream)
+    _, cov = refinement.joint_moments(stream)
     neighbours = stream.side.shape[1]
     index = np.flatnonzero(available(*reach, (1 << neighbours) - 1, neighbours)) + 1
     block = cov[np.ix_(index, index)]

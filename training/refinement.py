@@ -130,7 +130,7 @@ def _fit_point(stream: Stream, passes: int) -> tuple[np.ndarray, np.ndarray, np.
     """Moments and densities, one row for each pass."""
     means, covs, densities = [], [], []
     for _ in range(passes):
-        mean, cov = _moments(stream)
+        mean, cov = joint_moments(stream)
         density, values = _fit_density(stream, mean, cov)
         means.append(mean)
         covs.append(cov)
@@ -139,7 +139,7 @@ def _fit_point(stream: Stream, passes: int) -> tuple[np.ndarray, np.ndarray, np.
     return np.stack(means), np.stack(covs), np.stack(densities)
 
 
-def _moments(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+def joint_moments(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
     """Of x and all features, over the slots whose whole window is known."""
     index = np.arange(OWN_REACH, len(stream.x) - OWN_REACH)
     unknown = np.concatenate([[0], np.cumsum(~stream.known)])
