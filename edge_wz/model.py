@@ -63,6 +63,26 @@ class PredictiveRatePoint:
 
 
 @dataclass(frozen=True, eq=False)
+class LayeredRatePoint:
+    """The interval table of SPEC 11: which message each source code is sent as, coarse layer first.
+
+    Interval i holds the codes c with thresholds[i-1] <= c < thresholds[i]; the first and the last are open, so a code outside the
+    designed range saturates. `thresholds`: int32[n], strictly rising, within -32767..32767. `messages`: uint8[n+1, K], the symbol of
+    layer k below `alphabets[k]`. `cdfs[k]`: int32[P, alphabets[k] + 1], one row per prefix of earlier symbols (P their number, first
+    layer most significant), or of no rows: the layer's symbols go as raw bits, and its alphabet is a power of two.
+    """
+
+    thresholds: np.ndarray
+    messages: np.ndarray
+    alphabets: tuple[int, ...]
+    cdfs: tuple[np.ndarray, ...]
+
+    @property
+    def layers(self) -> int:
+        return len(self.alphabets)
+
+
+@dataclass(frozen=True, eq=False)
 class NodeModel:
     """The node blob, parsed (SPEC 5). Fields after `rate_points` belong to `predictive`, the last three before the blob to `trellis`."""
 
