@@ -45,7 +45,7 @@ MODULUS_GROWTH = 1.25
 HEALING_SAMPLES = 256
 HEALING_TRIALS = 12
 OVERLOADS = 1e-3  # wrong cells per sample that a model has to be prepared for, seen in the recording or not
-HEALED = 5.0  # times the charge: an error that costs no more over HEALING_SAMPLES was forgotten at once
+HEALED = 5.0  # times the charge: an error that costs no more in the second half of HEALING_SAMPLES was forgotten in the first
 OUTPUT_TAPS = 5
 SIDE_RIDGE = 1e-9
 
@@ -114,30 +114,32 @@ def trusted(parts: NestedParts, material: Material, modulus: int) -> NestedParts
 
     A recursive decoder that believes a wrong candidate stays wrong; real tails are heavier than Gaussian ones. Less
     memory, or more
-    noise, costs rate and heals that.
+    noise, costs rate and heals that. Whether an error is forgotten is asked of the samples well after it: at high rates the first one alone
+    costs more than all those that are right.
     """
     if parts.decoder != "kalman":
         return parts
     trial = _tail_of(material, LADDER_SAMPLES)
+    alone = not trial.side.shape[1]  # then nothing could tell a wrong cell
     best, best_cost = parts, np.inf
     for memory, inflation in LADDER:
         candidate = replace(parts, space=faded(parts.space, memory, inflation))
         step, cost = _search(candidate, trial, modulus)
         model = build(candidate, trial, [nested_point(step, modulus)])
-        healing = healing_mse(model, trial) if trial.side.shape[1] else 0.0  # alone, nothing could tell
         if (memory, inflation) == LADDER[0]:
-            figures = measure(model, trial)
-            if figures.mse < TRUST * figures.expected_mse and healing < HEALED * cost:
+            figures = measure(model, _tail_of(material, TUNE_SAMPLES))  # the rare wrong cell would decide on fewer
+            kept = 0.0 if alone else healing_mse(model, trial, HEALING_SAMPLES // 2)
+            if figures.mse < TRUST * figures.expected_mse and kept < HEALED * cost:
                 return parts
-        cost += OVERLOADS * HEALING_SAMPLES * healing
+        cost += 0.0 if alone else OVERLOADS * HEALING_SAMPLES * healing_mse(model, trial)
         if cost < best_cost:
             best, best_cost = candidate, cost
     return best
 
 
-def healing_mse(model: Model, material: Material) -> float:
+def healing_mse(model: Model, material: Material, after: int = 0) -> float:
     """Mean square error over the HEALING_SAMPLES after a sample that was resolved one modulo range too high or too
-    low."""
+    low, the first `after` of them left out."""
     engine, point = Decoder(model, "kalman"), model.node.rate_points[0]
     bins, _ = bins_of(point, material.codes, material.present)
     state, total, count = engine.initial_state(), 0.0, 0
@@ -147,7 +149,7 @@ def healing_mse(model: Model, material: Material) -> float:
         for sign in (-1.0, 1.0) if first else ():
             wrong = displaced(model, state, sign * point.modulus * point.step)
             result, _ = engine.reconstruct(wrong, stream_of(bins[span]), SideInformation.of(material.side[span]))
-            errors = (result.values - material.values[span])[material.present[span]]
+            errors = (result.values - material.values[span])[after:][material.present[span][after:]]
             total, count = total + float(errors @ errors), count + len(errors)
         whole = slice(first, first + block)
         _, state = engine.reconstruct(state, stream_of(bins[whole]), SideInformation.of(material.side[whole]))
