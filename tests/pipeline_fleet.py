@@ -9,6 +9,7 @@ import numpy as np
 from edge_wz.codec.encoder import NodeEncoder
 from edge_wz.formats import blob
 from edge_wz.formats.framing import encode_frame
+from edge_wz.formats.sections.predictive import escape_classes
 from edge_wz.gateway.events import Event, SamplesDecoded, SamplesRevised
 from edge_wz.gateway.fleet import Fleet, LinkSpec, NodeSpec
 from edge_wz.gateway.pipeline import Pipeline
@@ -21,7 +22,7 @@ SAMPLES = 16  # of a packet
 
 
 def predictive_model(source: str = "y", samples: int = SAMPLES, *side: str, decoder: str = "midpoint") -> Model:
-    classes = blob.escape_classes(1024, 512, 2)
+    classes = escape_classes(1024, 512, 2)
     cdf = np.linspace(0, 1 << 12, 2 * 2 + classes + 3).astype(int).tolist()
     points = [(1024, 512, [(2, cdf)] * 2)]
     node = blob.make_predictive(samples, 20, 0.01, 0.0, 1, [[0], [0, 4096]], [], 1, 1, 12, points)

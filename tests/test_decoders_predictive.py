@@ -14,6 +14,7 @@ from edge_wz.codec.schemes import parse
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.decoders import hold
 from edge_wz.formats import blob, packet
+from edge_wz.formats.sections.predictive import escape_classes
 from edge_wz.model import Model
 from tests.decoder_models import PACKET, part
 from tests.fleet_models import state_space
@@ -24,7 +25,7 @@ LOST = slice(20 * PACKET, 23 * PACKET)
 
 def rate_point(rng: np.random.Generator, step_q8: int):
     rounding, direct = int(rng.integers(step_q8 // 2 + 1)), int(rng.integers(1, 6))
-    symbols = 2 * direct + blob.escape_classes(step_q8, rounding, direct) + 3
+    symbols = 2 * direct + escape_classes(step_q8, rounding, direct) + 3
     cuts = np.sort(rng.choice(np.arange(1, 1 << 12), symbols - 2, replace=False))
     return step_q8, rounding, [(direct, [0, *cuts.tolist(), 1 << 12])] * 2
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edge_wz.errors import FormatError, NewerVersion
 from edge_wz.formats import blob
+from edge_wz.formats.sections.predictive import escape_classes, reciprocal
 
 
 def nested(**changes):
@@ -21,7 +22,7 @@ def nested(**changes):
 
 
 def cdf_for(step_q8, rounding_q8, direct, bits=10):
-    symbols = 2 * direct + blob.escape_classes(step_q8, rounding_q8, direct) + 2
+    symbols = 2 * direct + escape_classes(step_q8, rounding_q8, direct) + 2
     return [*range(symbols), 1 << bits]
 
 
@@ -193,7 +194,7 @@ def test_non_canonical_byte_is_located():
 
 @given(st.integers(256, 1 << 24))
 def test_reciprocal_starts_at_most_eight_short(step_q8):
-    recip, shift = blob.reciprocal(step_q8)
+    recip, shift = reciprocal(step_q8)
     assert recip < 1 << 15 and shift <= 30
     assert shift == 30 or (1 << (shift + 10)) // step_q8 >= 1 << 15
     for v in (0, step_q8 - 1, step_q8, (1 << 25) - 1):

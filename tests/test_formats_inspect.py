@@ -10,10 +10,11 @@ from edge_wz.cli.inspect import inspect
 from edge_wz.codec.encoder import NodeEncoder
 from edge_wz.errors import EdgeWzError, FormatError, InputError
 from edge_wz.formats import blob, bundle, capture, framing, packet
+from edge_wz.formats.sections.predictive import escape_classes
 from edge_wz.model import Model
 
 DIRECT, STEP_Q8, ROUNDING_Q8 = 3, 512, 256
-CDF = [*range(2 * DIRECT + blob.escape_classes(STEP_Q8, ROUNDING_Q8, DIRECT) + 2), 1 << 10]
+CDF = [*range(2 * DIRECT + escape_classes(STEP_Q8, ROUNDING_Q8, DIRECT) + 2), 1 << 10]
 NESTED = blob.make_nested(8, 100, 4, 0.1, -3.0, [(8, 12, 2048, [4096]), (7, 12, 2048, [3000])])
 PREDICTIVE = blob.make_predictive(
     8, 100, 0.1, 0.0, 2, [[0], [0, 4096], [0, 8192, -4096]], [1, 4], 2, 3, 10,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_wz.formats.blob import reciprocal
+from edge_wz.formats.sections.predictive import reciprocal
 from edge_wz.kernels import predictor
 from edge_wz.kernels.status import STATUS_COUNT, STATUS_NO_SPACE
 from tests import kernel_driver, reference_driver

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_wz.formats.blob import escape_classes
 from edge_wz.formats.layout import MAX_DIRECT
+from edge_wz.formats.sections.predictive import escape_classes
 
 DIRECT_CHOICES = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 80, 100)
 PSEUDO_COUNTS = 6.0

@@ -21,8 +21,9 @@ from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.reconstruction import Decoder
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.errors import DesignError, InputError
-from edge_wz.formats.blob import escape_classes, make_predictive
+from edge_wz.formats.blob import make_predictive
 from edge_wz.formats.layout import COEF_BITS, MAX_CONTEXTS, MAX_ORDER, MAX_STEP_Q8, MIN_STEP_Q8
+from edge_wz.formats.sections.predictive import escape_classes
 from edge_wz.model import Model, NodeModel, StateSpace
 from training.cdf_fit import Table, fit_table, integer_cdf
 from training.material import Material

@@ -8,36 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-
-from edge_wz.formats import blob, bundle, capture, packet
+from edge_wz.formats import bundle, capture, packet
 from edge_wz.formats.framing import Frame, FrameDecoder, FrameStatus
 from edge_wz.formats.layout import EXT_ABSENT, EXT_SHORT, HELLO_BYTES, TYPE_DATA, TYPE_HELLO
+from edge_wz.formats.rows import Row, Section
+from edge_wz.formats.sections import SECTIONS
 from edge_wz.model import Model, NodeModel
 
 TYPE_NAMES = ("data", "hello", "refinement (reserved)", "control (reserved)")
-
-
-@dataclass(frozen=True)
-class Row:
-    """`bits`: what the field costs where it lies; None for what is said about it only."""
-
-    field: str
-    value: Any
-    bits: float | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Section:
-    title: str
-    rows: tuple[Row, ...]
-
-    @property
-    def bits(self) -> float:
-        return sum(row.bits or 0 for row in self.rows)
 
 
 # ------------------------------------------------------------------------------------------------- packets
@@ -149,80 +128,12 @@ def describe_blob(node: NodeModel) -> list[Section]:
             Row("level check bits", node.level_check_bits, 8), Row("packet samples", node.packet_samples, 16),
             Row("hello every", node.hello_every, 16, "data packets"), Row("total bytes", len(node.blob), 32),
             Row("scale", node.scale, 64, "sensor units per LSB"), Row("offset", node.offset, 64, "sensor units"),
-            *_BLOB_ROWS[node.scheme](node),
+            *SECTIONS[node.scheme].describe(node),
             Row("check", node.blob[-4:].hex(), 32, "CRC-32, holds"),
             Row("model id", node.model_id.hex(), None, "SHA-256 of the blob, first 8 bytes"),
         ),
     )
-    points = _predictive_points(node) if node.scheme == "predictive" else _nested_points(node)
-    return [head, *points]
-
-
-def _nested_rows(node: NodeModel) -> list[Row]:
-    return [Row("taps", node.taps, 8), Row("reserved", 0, 24), _nested_points_row(node)]
-
-
-def _nested_points_row(node: NodeModel) -> Row:
-    return Row("all rate points", "below", 8 * len(node.rate_points) * (blob.NESTED_POINT.size + 4 * node.taps))
-
-
-def _trellis_rows(node: NodeModel) -> list[Row]:
-    return [
-        Row("taps", node.taps, 8), Row("memory nu", node.memory, 8, f"{1 << node.memory} states"),
-        Row("h0", f"{node.h0:o}", 16, "octal"), Row("h1", f"{node.h1:o}", 16, "octal"),
-        Row("quantiser", 0, 8, "scalar"), Row("variant", 0, 8, "tail-biting"), _nested_points_row(node),
-    ]
-
-
-def _nested_points(node: NodeModel) -> Iterable[Section]:
-    for number, point in enumerate(node.rate_points):
-        coding = "range coded, flat" if point.range_coded else f"{point.modulus.bit_length() - 1} bits"
-        if node.scheme == "trellis":
-            coding += " and 1 syndrome bit"
-        rows = [
-            Row("modulus q" if node.scheme == "trellis" else "modulus J", point.modulus, 16, coding),
-            Row("shift", point.shift, 8), Row("reserved", 0, 8),
-            Row("rounding", point.rounding, 32),
-            Row("taps", " ".join(map(str, point.taps.tolist())), 32 * node.taps, "newest sample first"),
-        ]
-        if node.taps == 1:
-            rows.append(Row("step", point.step, None, "LSB"))
-        yield Section(f"rate point {number}", tuple(rows))
-
-
-def _predictive_rows(node: NodeModel) -> list[Row]:
-    predictors = "; ".join(" ".join(map(str, row.tolist())) for row in node.predictors)
-    rows = [
-        Row("order", node.order, 8), Row("position tables", node.position_tables, 8),
-        Row("contexts", node.contexts, 8), Row("cdf bits", node.cdf_bits, 8),
-        Row("thresholds", " ".join(map(str, node.thresholds.tolist())), 128),
-        Row("predictors", predictors, 32 * sum(map(len, node.predictors)), "Q12: bias, then newest first"),
-    ]
-    per_point = 8 * (blob.PREDICTIVE_POINT.size + blob.DIRECTORY_ENTRY.size * (node.position_tables + node.contexts))
-    cdf_bits = 16 * sum(len(table.cdf) for point in node.rate_points for table in point.tables)
-    fill = 8 * len(node.blob) - sum(int(row.bits or 0) for row in rows) - cdf_bits - per_point * len(node.rate_points)
-    rows += [Row("all rate points", "below", per_point * len(node.rate_points)), Row("cdfs", "below", cdf_bits)]
-    fill -= 8 * (blob.HEADER.size + blob.CHECK_BYTES)
-    return [*rows, Row("fill", 0, fill)] if fill else rows
-
-
-def _predictive_points(node: NodeModel) -> Iterable[Section]:
-    for number, point in enumerate(node.rate_points):
-        recip, recip_shift = blob.reciprocal(point.step_q8)
-        rows = [
-            Row("step_q8", point.step_q8, 32, f"{point.step:g} LSB"), Row("rounding_q8", point.rounding_q8, 32),
-            Row("recip", recip, 16), Row("recip_shift", recip_shift, 8), Row("reserved", 0, 8),
-        ]
-        for t, table in enumerate(point.tables):
-            use = f"slot {t}" if t < node.position_tables else f"context {t - node.position_tables}"
-            sizes = np.diff(table.cdf) / (1 << node.cdf_bits)
-            entropy = float(-(sizes * np.log2(sizes)).sum())
-            shape = f"levels to +-{table.direct}, {table.classes + 1} escapes, {entropy:.2f} bits/level by itself"
-            rows.append(Row(f"table of {use}", len(table.cdf), 32 + 16 * len(table.cdf), shape))
-        yield Section(f"rate point {number}", tuple(rows))
-
-
-_BLOB_ROWS = {"nested": _nested_rows, "trellis": _trellis_rows, "predictive": _predictive_rows}
+    return [head, *SECTIONS[node.scheme].describe_points(node)]
 
 
 def describe_bundle(model: Model, members: dict[str, bytes], file_bytes: int) -> list[Section]:
