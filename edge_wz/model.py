@@ -70,16 +70,34 @@ class LayeredRatePoint:
     designed range saturates. `thresholds`: int32[n], strictly rising, within -32767..32767. `messages`: uint8[n+1, K], the symbol of
     layer k below `alphabets[k]`. `cdfs[k]`: int32[P, alphabets[k] + 1], one row per prefix of earlier symbols (P their number, first
     layer most significant), or of no rows: the layer's symbols go as raw bits, and its alphabet is a power of two.
+    `sent`: layers in a packet that does not say otherwise, 0 for all of them; rate points may share a table and differ in it.
     """
 
     thresholds: np.ndarray
     messages: np.ndarray
     alphabets: tuple[int, ...]
     cdfs: tuple[np.ndarray, ...]
+    sent: int = 0
 
     @property
     def layers(self) -> int:
         return len(self.alphabets)
+
+    @property
+    def layers_sent(self) -> int:
+        return self.sent or self.layers
+
+    @property
+    def coded(self) -> tuple[bool, ...]:
+        return tuple(len(rows) > 0 for rows in self.cdfs)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """int64[n+1]: message numbers, first layer most significant."""
+        numbers = np.zeros(len(self.messages), np.int64)
+        for layer, alphabet in enumerate(self.alphabets):
+            numbers = numbers * alphabet + self.messages[:, layer]
+        return numbers
 
 
 @dataclass(frozen=True, eq=False)
