@@ -1,0 +1,51 @@
+/* Written by export/c_source.py from edge_wz/formats/layout.py: change it there. */
+#ifndef WZ_LAYOUT_H
+#define WZ_LAYOUT_H
+
+#define WZ_PACKET_VERSION 1
+#define WZ_TYPE_DATA 0
+#define WZ_TYPE_HELLO 1
+#define WZ_MAX_NODE_ID 32767
+#define WZ_HELLO_BYTES 39
+#define WZ_EXT_SHORT 1
+#define WZ_EXT_ABSENT 2
+#define WZ_BLOB_VERSION 1
+#define WZ_BLOB_HEADER_BYTES 32
+#define WZ_MAX_RATE_POINTS 8
+#define WZ_MAX_PACKET_SAMPLES 4096
+#define WZ_MAX_TAPS 16
+#define WZ_MAX_SHIFT 30
+#define WZ_MAX_MODULUS 0x8000u
+#define WZ_MAX_CODED_MODULUS 4096
+#define WZ_FLAT_CDF_BITS 14
+#define WZ_MAX_ORDER 6
+#define WZ_MAX_POSITION_TABLES 8
+#define WZ_MAX_CONTEXTS 9
+#define WZ_MAX_DIRECT 100
+#define WZ_COEF_BITS 12
+#define WZ_MIN_STEP_Q8 256
+#define WZ_MAX_STEP_Q8 0x1000000u
+#define WZ_MODEL_ID_BYTES 8
+#define WZ_MAX_MEMORY 8
+#define WZ_MAX_TRELLIS_MODULUS 4096
+#define WZ_SCHEME_NESTED 1
+#define WZ_SCHEME_PREDICTIVE 2
+#define WZ_SCHEME_TRELLIS 3
+#define WZ_SCHEME_SYNDROME 4
+#define WZ_SCHEME_LAYERED 5
+#define WZ_SCHEME_TRANSFORM 6
+#define WZ_SCHEME_HASHED 7
+#define WZ_SCHEME_SAMPLED 8
+#define WZ_STATUS_OK 0
+#define WZ_STATUS_TRUNCATED (-1)
+#define WZ_STATUS_TRAILING (-2)
+#define WZ_STATUS_PADDING (-3)
+#define WZ_STATUS_CODE (-4)
+#define WZ_STATUS_NO_SPACE (-5)
+#define WZ_STATUS_COUNT (-6)
+#define WZ_BLOB_MAGIC 0x424E5A57u
+#define WZ_RENORM_LIMIT 0x1000000u
+#define WZ_CHECK_INIT 255
+#define WZ_CHECK_POLYNOMIAL 47
+
+#endif
