@@ -7,6 +7,6 @@
     describe(node), describe_points(node) what `edge-wz inspect` shows of it
 """
 
-from edge_wz.formats.sections import nested, predictive, trellis
+from edge_wz.formats.sections import layered, nested, predictive, trellis
 
-SECTIONS = {"nested": nested, "predictive": predictive, "trellis": trellis}
+SECTIONS = {"nested": nested, "predictive": predictive, "trellis": trellis, "layered": layered}
