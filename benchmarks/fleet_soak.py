@@ -192,7 +192,7 @@ def judge(folder: Path, kind: str, accounts: dict[int, Account], served: dict[st
         nodes = {node: json.loads(text) for node, text in db.execute("SELECT node, statistics FROM nodes")}
         (link,) = [json.loads(text) for (text,) in db.execute("SELECT statistics FROM links WHERE link = 0")]
         replaced = db.execute("SELECT count(*) FROM replaced").fetchone()[0]
-    fates = ("good_bytes", "bad_bytes", "discarded_bytes", "pending_bytes")
+    fates = ("good_bytes", "bad_bytes", "discarded_bytes", "console_bytes", "pending_bytes")
     checks = {
         "expected = decoded + concealed, each node": all(
             n["samples_expected"] == n["samples_decoded"] + n["samples_concealed"] for n in nodes.values()),
@@ -202,7 +202,7 @@ def judge(folder: Path, kind: str, accounts: dict[int, Account], served: dict[st
         "a row for each expected sample, none twice": all(
             rows.get(node, 0) == spans.get(node, 0) == a.expected for node, a in accounts.items()) and not replaced,
         "concealed rows as counted": all(concealed.get(node, 0) == a.concealed for node, a in accounts.items()),
-        "good + bad + discarded + pending = fed": sum(link[fate] for fate in fates) == link["fed_bytes"],
+        "good + bad + discarded + console + pending = fed": sum(link[fate] for fate in fates) == link["fed_bytes"],
         "fed = written, good = all but noise": link["fed_bytes"] - served["link_bytes"] in (0, 1)
         and link["good_bytes"] == served["link_bytes"] - noise_bytes,
         f"peak memory below {PEAK_MIB} MiB": served["peak_mib"] < PEAK_MIB,

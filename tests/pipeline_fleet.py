@@ -127,7 +127,8 @@ def balanced(pipeline: Pipeline) -> bool:
     """The books of law five."""
     stats = pipeline.stats
     links = all(
-        link.fed_bytes == link.good_bytes + link.bad_bytes + link.discarded_bytes + link.pending_bytes
+        link.fed_bytes
+        == link.good_bytes + link.bad_bytes + link.discarded_bytes + link.console_bytes + link.pending_bytes
         for link in stats.links.values()
     )
     return links and all(

@@ -1,5 +1,7 @@
 """Frames: every split of the stream gives the same frames, and every byte is in one counter."""
 
+import base64
+import binascii
 import random
 
 import pytest
@@ -12,8 +14,14 @@ from edge_wz.formats.layout import MAX_FRAME_BYTES
 
 
 def balanced(decoder):
-    parts = decoder.good_bytes + decoder.bad_bytes + decoder.discarded_bytes + decoder.pending_bytes
+    parts = decoder.good_bytes + decoder.bad_bytes + decoder.discarded_bytes + decoder.console_bytes + decoder.pending_bytes
     return parts == decoder.fed_bytes
+
+
+def line(message):
+    """An answer on one line, SPEC 12.2."""
+    checked = message + binascii.crc_hqx(message, 0).to_bytes(2, "big")
+    return b"\x06\x09" + base64.b64encode(len(checked).to_bytes(2, "big") + checked) + b"\n"
 
 
 def feed_all(pieces):
@@ -32,6 +40,18 @@ def mixed_stream():
     return b"".join([b"\0\0", *good, b"\x09ab\0", b"\x01" * 17000, b"\0", longest, good[1], b"\x05half"])
 
 
+def console_stream():
+    """Frames, then answers among which there is damage, then frames; and what only looks like an answer."""
+    random.seed(6)
+    good = [encode_frame(random.randbytes(size)) for size in (9, 30)]
+    answers = [line(random.randbytes(size)) for size in (8, 11, 60)]
+    damaged = answers[1][:5] + b"?" + answers[1][6:]
+    endless = b"x" * 300
+    looks_like = b"\x06\x09abc\n" + b"y" * 30 + b"\0"
+    return b"".join([good[0], *answers, damaged, answers[0], b"\0", good[1], looks_like, answers[2], endless, answers[1],
+                     b"\0", *good, answers[0], answers[1][:9]])
+
+
 def test_a_frame_byte_by_byte():
     assert encode_frame(bytes([0, 1, 2, 0])) == bytes([1, 3, 1, 2, 1, 0])
     decoder = FrameDecoder()
@@ -48,6 +68,46 @@ def test_statuses_and_counters_of_a_mixed_stream():
     assert frames[6].payload == b"\x09ab" and frames[7] == Frame(FrameStatus.TOO_LONG, b"", 17001)
     assert state.pending == b"\x05half" and state.discarded_bytes == 2 + 17001 and state.bad_bytes == 4
     assert state.good_bytes == sum(frame.wire_bytes for frame in frames if frame.status is FrameStatus.OK)
+
+
+def test_answers_are_cut_out_and_counted():
+    stream = console_stream()
+    frames, state = feed_all([stream])
+    good = [frame for frame in frames if frame.status is FrameStatus.OK]
+    assert len(good) == 4 and state.good_bytes == sum(frame.wire_bytes for frame in good)
+    bad = [frame.payload for frame in frames if frame.status is FrameStatus.BAD]
+    random.seed(6)
+    _, answers = [random.randbytes(size) for size in (9, 30)], [line(random.randbytes(size)) for size in (8, 11, 60)]
+    assert bad[0] == answers[1][:5] + b"?" + answers[1][6:] and bad[1].startswith(b"\x06\x09abc\n")
+    cut_out = [*answers, answers[0], answers[2], answers[0]]
+    assert state.console_bytes == sum(map(len, cut_out)), "the one behind 300 x is part of a bad line"
+    assert state.in_console and state.pending == answers[1][:9]
+
+
+def test_a_session_of_answers_is_never_too_long():
+    decoder, answer = FrameDecoder(), line(b"12345678off")
+    assert decoder.feed(answer * 2000) == [] and decoder.pending_bytes == 0
+    assert decoder.console_bytes == 2000 * len(answer)
+    assert decoder.feed(b"\0" + encode_frame(b"abc")) == [Frame(FrameStatus.OK, b"abc", 5)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 64, 127, 128, 129])
+def test_answers_in_feeds_of_one_size(size):
+    stream = console_stream()
+    assert feed_all(stream[i : i + size] for i in range(0, len(stream), size)) == feed_all([stream])
+
+
+def test_every_split_of_answers_into_two_feeds():
+    stream = console_stream()
+    whole = feed_all([stream])
+    for cut in range(len(stream)):
+        assert feed_all([stream[:cut], stream[cut:]]) == whole
+    for cut in range(0, len(stream), 7):
+        first = FrameDecoder()
+        frames, refused = first.feed_packets(stream[:cut])
+        second = FrameDecoder(first.state())
+        more = second.feed_packets(stream[cut:])
+        assert second.state() == whole[1] and len(frames + more[0]) + len(refused + more[1]) == len(whole[0])
 
 
 def test_every_split_into_two_feeds():

@@ -185,13 +185,13 @@ def _cells(row: list[int]) -> list[str]:
 
 
 def _link_table(config: DaemonConfig, stats: PipelineStats) -> Any:
-    headings = ("fed", "good", "bad", "discarded", "pending", "packets refused")
-    table = _table("link", "bytes fed = good + bad + discarded + pending", headings)
+    headings = ("fed", "good", "bad", "discarded", "console", "pending", "packets refused")
+    table = _table("link", "bytes fed = good + bad + discarded + console + pending", headings)
     for link in config.fleet.links:
         s = stats.links.get(link.link)
         if s is not None and s.fed_bytes:
             table.add_row(link.name, *(str(count) for count in (
-                s.fed_bytes, s.good_bytes, s.bad_bytes, s.discarded_bytes, s.pending_bytes, s.refused)))
+                s.fed_bytes, s.good_bytes, s.bad_bytes, s.discarded_bytes, s.console_bytes, s.pending_bytes, s.refused)))
     return table
 
 

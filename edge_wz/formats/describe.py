@@ -238,6 +238,7 @@ def _link_sections(links: dict[int, LinkTotals]) -> Iterable[Section]:
         decoder = totals.decoder
         rows += [
             Row("bytes in good frames", decoder.good_bytes), Row("bytes in bad frames", decoder.bad_bytes),
-            Row("bytes discarded", decoder.discarded_bytes), Row("bytes pending", decoder.pending_bytes),
+            Row("bytes discarded", decoder.discarded_bytes), Row("bytes of answers", decoder.console_bytes),
+            Row("bytes pending", decoder.pending_bytes),
         ] if decoder.fed_bytes else []
         yield Section(f"link {number}", tuple(rows))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from edge_wz.formats.framing import FrameDecoder
 from edge_wz.gateway.events import Event, FrameDiscarded
 from edge_wz.gateway.fleet import LinkSpec
-from edge_wz.gateway.stats import LinkStats, with_bytes
+from edge_wz.gateway.stats import LinkStats
 
 
 class LinkState:
@@ -22,11 +22,12 @@ class LinkState:
 
     def stats(self) -> LinkStats:
         if self.spec.framing == "packet":
-            return with_bytes(self.counters, self.packet_bytes, self.packet_bytes, 0, 0, 0)
+            return replace(self.counters, fed_bytes=self.packet_bytes, good_bytes=self.packet_bytes)
         framing = self.framing
-        return with_bytes(
-            self.counters, framing.fed_bytes, framing.good_bytes, framing.bad_bytes, framing.discarded_bytes,
-            framing.pending_bytes,
+        return replace(
+            self.counters, fed_bytes=framing.fed_bytes, good_bytes=framing.good_bytes, bad_bytes=framing.bad_bytes,
+            discarded_bytes=framing.discarded_bytes, console_bytes=framing.console_bytes,
+            pending_bytes=framing.pending_bytes,
         )
 
     def packets(self, data: bytes, now_us: int, events: list[Event]) -> list[bytes]:

@@ -1,6 +1,6 @@
 """Counters of links and nodes: mutable inside the pipeline, handed out as frozen snapshots.
 
-What must balance, at any moment: fed = good + bad + discarded + pending bytes of a link; expected = decoded + concealed
+What must balance, at any moment: fed = good + bad + discarded + console + pending bytes of a link; expected = decoded + concealed
 samples of a node. Both sides are counted where they happen, not derived from each other.
 """
 
@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, fields, replace
 
 @dataclass(frozen=True, slots=True)
 class LinkStats:
-    """`fed_bytes == good_bytes + bad_bytes + discarded_bytes + pending_bytes`."""
+    """`fed_bytes == good_bytes + bad_bytes + discarded_bytes + console_bytes + pending_bytes`."""
 
     fed_bytes: int = 0
     good_bytes: int = 0
     bad_bytes: int = 0
     discarded_bytes: int = 0
+    console_bytes: int = 0  # answers of a node under management (SPEC 12)
     pending_bytes: int = 0
     frames: int = 0
     frames_discarded: int = 0
@@ -99,9 +100,3 @@ class PipelineStats:
     links: Mapping[int, LinkStats]
     nodes: Mapping[int, NodeStats]
     unknown_nodes: Mapping[int, int]
-
-
-def with_bytes(stats: LinkStats, fed: int, good: int, bad: int, discarded: int, pending: int) -> LinkStats:
-    return replace(
-        stats, fed_bytes=fed, good_bytes=good, bad_bytes=bad, discarded_bytes=discarded, pending_bytes=pending
-    )
