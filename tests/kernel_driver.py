@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from edge_wz.codec import layered
 from edge_wz.codec.encoder import NodeEncoder
 from edge_wz.formats import blob, framing
-from edge_wz.kernels import fixed_point, nested_quantizer, predictor, range_coder, trellis_quantizer
+from edge_wz.kernels import fixed_point, nested_quantizer, predictor, range_coder, threshold_table, trellis_quantizer
 from edge_wz.kernels.nested_quantizer import NO_LEVEL
-from edge_wz.model import NodeModel
+from edge_wz.model import LayeredRatePoint, NodeModel
 
 Case = dict[str, Any]
 
@@ -114,6 +115,52 @@ def node_model(case: Case, packet_samples: int) -> NodeModel:
         case["position_tables"], case["contexts"], case["cdf_bits"],
         [(case["step_q8"], case["rounding_q8"], [(table["direct"], table["cdf"]) for table in case["tables"]])],
     )  # fmt: skip
+
+
+def layered_point(case: Case) -> LayeredRatePoint:
+    alphabets = tuple(case["alphabets"])
+    messages = np.empty((len(case["numbers"]), len(alphabets)), np.uint8)
+    numbers = np.array(case["numbers"])
+    for layer in reversed(range(len(alphabets))):
+        numbers, messages[:, layer] = np.divmod(numbers, alphabets[layer])
+    cdfs = tuple(np.array(rows, np.int32).reshape(-1, m + 1) for rows, m in zip(case["cdfs"], alphabets, strict=True))
+    return LayeredRatePoint(np.array(case["thresholds"], np.int32), messages, alphabets, cdfs)
+
+
+def layered_encode(case: Case) -> Case:
+    flat = layered.Flat(layered_point(case), case["cdf_bits"])
+    codes, messages = np.array(case["codes"], np.int16), np.empty(len(case["codes"]), np.int32)
+    threshold_table.encode_codes(codes, flat.lookup, messages)
+    halved = [case["numbers"][threshold_table.interval_of(np.array(case["thresholds"], np.int32), code)] for code in codes]
+    assert halved == messages.tolist()
+    threshold_table.drop_absent(np.array(case["present"], dtype=np.bool_), messages)
+    rows = _rows(messages.tolist(), case["packet_samples"], NO_LEVEL, np.int32)
+    out = np.zeros((len(rows), 16 * rows.shape[1] + 8), dtype=np.uint8)
+    sizes = np.zeros(len(rows), dtype=np.int32)
+    first, last = case["first"], case["last"]
+    threshold_table.pack_packets(rows, flat.symbols, flat.prefixes, *flat.coding(first), first, last, out, sizes)
+    payloads = [row[:size].tobytes().hex() for row, size in zip(out, sizes, strict=True)]
+    return {"messages": np.where(messages == NO_LEVEL, 0, messages).tolist(), "payloads": payloads}
+
+
+def layered_parse(case: Case, payload: bytes, present: list[bool]) -> Case | None:
+    """{symbols, layers} or None for malformed; absent symbols are 0."""
+    flat = layered.Flat(layered_point(case), case["cdf_bits"])
+    coding = flat.coding(case["first"])
+    values = np.empty((1, len(present)), np.int32)
+    depths, status = np.empty((2, 1), np.int32)
+    threshold_table.unpack_packets(
+        np.frombuffer(payload, np.uint8), np.array([0, len(payload)]), np.array([present]), np.array([len(present)], np.int32),
+        coding.bits, flat.alphabets, coding.starts, coding.strides, coding.cdfs, coding.total_bits, case["first"],
+        np.array([case["last"]], np.int32), values, depths, status,
+    )  # fmt: skip
+    if status[0] < 0:
+        return None
+    return {"symbols": np.where(values[0] == NO_LEVEL, 0, values[0]).tolist(), "layers": int(depths[0])}
+
+
+def layered_node(case: Case, value: int, layers: int) -> int:
+    return value + int(layered.Tree(tuple(case["alphabets"])).bases[layers])
 
 
 def predictive_encode(case: Case) -> Case:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.make_vectors import reference_model
-from tests.reference import arithmetic, nested, node, predictive, range_coder, trellis
+from tests.reference import arithmetic, layered, nested, node, predictive, range_coder, trellis
 
 Case = dict[str, Any]
 
@@ -71,6 +71,30 @@ def trellis_encode(case: Case) -> Case:
     )
     columns = {"indices": [v or 0 for v in indices], "turns": [v or 0 for v in turns]}
     return {**columns, "payloads": [payload.hex() for payload in payloads]}
+
+
+def layered_encode(case: Case) -> Case:
+    """{messages, payloads} of layers first .. last-1."""
+    messages = [None if x is None else layered.message(case, x) for x in samples_of(case)]
+    slots, first, last = case["packet_samples"], case["first"], case["last"]
+    how = layered.marginal(case) if first else case
+    payloads = [layered.pack(how, messages[i : i + slots], first, last, first > 0).hex() for i in range(0, len(messages), slots)]
+    return {"messages": [m or 0 for m in messages], "payloads": payloads}
+
+
+def layered_parse(case: Case, payload: bytes, present: list[bool]) -> Case | None:
+    """{symbols, layers} or None for malformed; absent symbols are 0."""
+    first, last = case["first"], case["last"]
+    how = layered.marginal(case) if first else case
+    try:
+        values, layers = layered.unpack(how, payload, present, first, last, first > 0)
+    except range_coder.Malformed:
+        return None
+    return {"symbols": [v or 0 for v in values], "layers": layers}
+
+
+def layered_node(case: Case, value: int, layers: int) -> int:
+    return layered.node(value, case["alphabets"], layers)
 
 
 def predictive_encode(case: Case) -> Case:

@@ -78,6 +78,28 @@ def test_trellis(driver):
 
 
 @implementations
+def test_layered(driver):
+    for case in cases("layered"):
+        assert driver.layered_encode(case) == only(case, "messages", "payloads"), case
+        slots, layers = case["packet_samples"], case["last"] - case["first"]
+        for at, payload in zip(range(0, len(case["codes"]), slots), case["payloads"], strict=True):
+            present = [bool(here) for here in case["present"][at : at + slots]]
+            parsed = driver.layered_parse(case, bytes.fromhex(payload), present)
+            assert parsed is not None and parsed["layers"] == layers, case
+            found = parsed["symbols"]
+            if not case["first"]:
+                found = [driver.layered_node(case, value, layers) for value in found]
+            assert found == case["values"][at : at + slots], case
+
+
+@implementations
+def test_layered_payloads(driver):
+    for case in cases("layered_payloads"):
+        parsed = driver.layered_parse(case, bytes.fromhex(case["payload"]), [True] * case["count"])
+        assert parsed == (only(case, "symbols", "layers") if case["valid"] else None), case
+
+
+@implementations
 def test_nested_payloads(driver):
     for case in cases("nested_payloads"):
         present = [True] * case["count"]
