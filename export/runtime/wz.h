@@ -41,7 +41,7 @@ typedef enum {
     WZ_OK = WZ_STATUS_OK,
     WZ_NO_SPACE = WZ_STATUS_NO_SPACE, /* the buffer is smaller than wz_buffer_bytes() says, or not 4-byte aligned */
     WZ_COUNT = WZ_STATUS_COUNT,       /* a number that the model does not have, as of a rate point */
-    WZ_BUSY = -7,                     /* a packet is begun: wz_flush first */
+    WZ_BUSY = -7,                     /* a packet is begun or waits: wz_flush and wz_take first */
     /* why wz_model_open refused a blob */
     WZ_BLOB_ALIGNMENT = -16, /* its address is no multiple of 4 */
     WZ_BLOB_LENGTH = -17,    /* cut off, or not as long as its header says */
@@ -73,7 +73,7 @@ typedef struct {
 #define WZ_LINK_SHARED 1    /* several nodes: each packet begins with the node id */
 #define WZ_LINK_PACKETS 2   /* to be or-ed: a radio that keeps packets whole; wz_take gives them without COBS and delimiter */
 
-/* One node between two restarts: 48 bytes on a 32-bit machine, and 16 for `predictive` or 2 * WZ_TAPS, whichever is more. Reading `saturated`, `overruns` and `packet_counter` is
+/* One node between two restarts: 48 bytes on a 32-bit machine, and 16 for `predictive` or 2 * WZ_TAPS (4 more for coded bins), whichever is more. Reading `saturated`, `overruns` and `packet_counter` is
  * welcome; write through the functions below. Order: bytes, halfwords, words, as short offsets reach only the front of a struct. */
 typedef struct {
     uint8_t rate_point;     /* of the next packet to begin */
@@ -108,6 +108,9 @@ typedef struct {
     } packet;
     union { /* of the source */
         struct {
+#if WZ_WITH_CODED_BINS
+            uint32_t reciprocal; /* 2^28 div modulus */
+#endif
             int16_t history[WZ_HISTORY_SLOTS]; /* x[n-1], x[n-2], ...: crosses packets */
             uint8_t check;                     /* level check of this packet so far */
         } filter;
@@ -163,7 +166,7 @@ wz_status_t wz_set_rate_point(wz_encoder_t *encoder, uint32_t rate_point);
 wz_status_t wz_switch_model(wz_encoder_t *encoder, const wz_model_t *model, void *buffer, uint32_t buffer_bytes);
 
 /* Between packets, as after wz_take answered 0: fill this buffer next, while the last frame is still on its way out of the other one. Of the
- * size given to wz_start. False (0) in the middle of a packet. */
+ * size given to wz_start. False (0) in the middle of a packet or before the last one is taken. */
 int wz_use_buffer(wz_encoder_t *encoder, void *buffer);
 
 #endif

@@ -1,0 +1,9 @@
+/* What the files of the runtime know about the flags of an encoder. */
+#ifndef WZ_ENCODER_H
+#define WZ_ENCODER_H
+
+#define WZ_FLAG_HELLO 1  /* a hello is due */
+#define WZ_FLAG_READY 2  /* a data frame waits to be taken */
+#define WZ_FLAG_ABSENT 4 /* this packet has the bitmap of absent slots */
+
+#endif
