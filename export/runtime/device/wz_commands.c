@@ -307,7 +307,7 @@ static void info(const wz_call_t *call)
     wz_cbor_text(call->answer, WZ_DEVICE_VERSION);
     wz_cbor_uint(call->answer, "schemes", WZ_DEVICE_SCHEMES);
     wz_cbor_uint(call->answer, "slot", board->slot_bytes);
-    wz_cbor_uint(call->answer, "work", board->work_bytes);
+    wz_cbor_uint(call->answer, "buffer", board->buffer_bytes);
 }
 
 static void put_id(wz_answer_t *answer, const char *key, const wz_model_t *model)

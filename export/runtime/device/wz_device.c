@@ -28,16 +28,11 @@ void wz_device_flash_failed(wz_device_t *device)
 
 /* ------------------------------------------------------------------------------------------------ queue */
 
-static uint8_t *queue_start(const wz_device_t *device)
-{
-    return device->slots.board->work + wz_packet_bytes(device->slots.board);
-}
-
 /* A frame goes in whole or not at all. */
 static int queue_put(wz_device_t *device, const uint8_t *bytes, uint32_t count)
 {
     wz_queue_t *queue = &device->queue;
-    uint8_t *ring = queue_start(device);
+    uint8_t *ring = device->slots.board->queue;
     uint32_t tail = queue->head + queue->count;
     uint32_t index;
 
@@ -79,22 +74,30 @@ static void lost(wz_device_t *device)
     wz_device_event(device, WZ_EVENT_LOST);
 }
 
-/* Frames that are ready into the queue: while any packet would fit, so that none is taken and then lost; with `all`, to the last. */
-static void collect(wz_device_t *device, int all)
+/* The next frame that is ready into the queue; 0 if there is none. */
+static int take(wz_device_t *device)
 {
+    unsigned kind = device->encoder.flags & WZ_FLAG_READY ? WZ_DATA_PACKETS : WZ_HELLO_PACKETS;
     const uint8_t *bytes;
+    uint32_t count = wz_take(&device->encoder, &bytes);
 
-    while (device->running != WZ_SLOT_NONE && (all || queue_room(device) >= wz_packet_bytes(device->slots.board))) {
-        unsigned kind = device->encoder.flags & WZ_FLAG_READY ? WZ_DATA_PACKETS : WZ_HELLO_PACKETS;
-        uint32_t count = wz_take(&device->encoder, &bytes);
+    if (count == 0) {
+        return 0;
+    }
+    if (queue_put(device, bytes, count)) {
+        device->counter[kind]++;
+    } else {
+        lost(device);
+    }
+    return 1;
+}
 
-        if (count == 0) {
+/* All that is ready; while any packet would fit, so that none is taken and then lost. */
+static void collect(wz_device_t *device)
+{
+    while (device->running != WZ_SLOT_NONE && queue_room(device) >= device->slots.board->buffer_bytes) {
+        if (!take(device)) {
             return;
-        }
-        if (queue_put(device, bytes, count)) {
-            device->counter[kind]++;
-        } else {
-            lost(device);
         }
     }
 }
@@ -114,7 +117,7 @@ static void after_sample(wz_device_t *device, int completed)
 {
     look_at_overruns(device);
     if (completed) {
-        collect(device, 0);
+        collect(device);
     }
 }
 
@@ -138,9 +141,9 @@ void wz_device_absent(wz_device_t *device)
 void wz_device_flush(wz_device_t *device)
 {
     if (device->running != WZ_SLOT_NONE) {
-        collect(device, 1);
+        collect(device);
         wz_flush(&device->encoder);
-        collect(device, 0);
+        collect(device);
     }
 }
 
@@ -150,13 +153,6 @@ int wz_device_room(const wz_device_t *device)
 }
 
 /* ------------------------------------------------------------------------------------------------ models */
-
-static void keep_saturated(wz_device_t *device)
-{
-    if (device->running != WZ_SLOT_NONE) {
-        device->counter[WZ_SATURATED] += device->encoder.saturated;
-    }
-}
 
 /* From zero, in the next boot epoch. */
 static void start_encoder(wz_device_t *device, const wz_node_t *node, unsigned slot)
@@ -168,12 +164,37 @@ static void start_encoder(wz_device_t *device, const wz_node_t *node, unsigned s
         device->slots.epoch = epoch;
         wz_device_flash_failed(device);
     }
-    keep_saturated(device);
     device->node = *node;
     device->node.boot_epoch = epoch;
     device->running = (uint8_t)slot;
     device->overruns = 0;
-    wz_start(&device->encoder, &device->model[slot], &device->node, board->work, wz_packet_bytes(board));
+    wz_start(&device->encoder, &device->model[slot], &device->node, board->buffer, board->buffer_bytes);
+}
+
+static int same_node(const wz_node_t *one, const wz_node_t *other)
+{
+    return one->node_id == other->node_id && one->link == other->link && one->period_us == other->period_us;
+}
+
+/* The packet begun goes out short; what does not fit the queue any more is lost, as the encoder goes on with something else. */
+static void end_packet(wz_device_t *device)
+{
+    while (take(device)) {
+    }
+    if (wz_flush(&device->encoder)) {
+        take(device);
+    }
+}
+
+/* A run ends: the host is told where. */
+static void stop_encoder(wz_device_t *device)
+{
+    if (device->running != WZ_SLOT_NONE) {
+        end_packet(device);
+        take(device);
+        device->counter[WZ_SATURATED] += device->encoder.saturated;
+        device->running = WZ_SLOT_NONE;
+    }
 }
 
 void wz_device_run(wz_device_t *device, unsigned slot)
@@ -181,25 +202,21 @@ void wz_device_run(wz_device_t *device, unsigned slot)
     const wz_board_t *board = device->slots.board;
     wz_node_t node;
 
-    collect(device, 1);
     device->upload = (wz_upload_t){0}; /* it went to the slot that did not run until now */
     if (slot == WZ_SLOT_NONE) {
-        wz_device_flush(device);
-        keep_saturated(device);
-        device->running = WZ_SLOT_NONE;
+        stop_encoder(device);
         return;
     }
     wz_image_node(wz_slot(&device->slots, slot), &node);
-    if (device->running != WZ_SLOT_NONE && node.node_id == device->node.node_id && node.link == device->node.link &&
-        node.period_us == device->node.period_us) {
+    if (device->running != WZ_SLOT_NONE && same_node(&node, &device->node)) {
+        end_packet(device);
         device->running = (uint8_t)slot;
-        wz_switch_model(&device->encoder, &device->model[slot], board->work, wz_packet_bytes(board));
-        look_at_overruns(device);
+        wz_switch_model(&device->encoder, &device->model[slot], board->buffer, board->buffer_bytes);
     } else {
-        wz_device_flush(device);
+        stop_encoder(device);
         start_encoder(device, &node, slot);
     }
-    collect(device, 0);
+    collect(device);
 }
 
 void wz_device_revert(wz_device_t *device, unsigned event)
@@ -217,7 +234,7 @@ void wz_device_start(wz_device_t *device, const wz_board_t *board)
     unsigned confirmed;
 
     *device = (wz_device_t){0};
-    device->queue.bytes = board->work_bytes - wz_packet_bytes(board);
+    device->queue.bytes = board->queue_bytes;
     device->running = WZ_SLOT_NONE;
     wz_device_event(device, WZ_EVENT_RESTART);
     wz_slots_open(&device->slots, board);
@@ -260,7 +277,7 @@ static int send_line(wz_device_t *device)
 static int send_frames(wz_device_t *device)
 {
     wz_queue_t *queue = &device->queue;
-    const uint8_t *ring = queue_start(device);
+    const uint8_t *ring = device->slots.board->queue;
     uint32_t part = queue->bytes - queue->head < queue->count ? queue->bytes - queue->head : queue->count;
     uint32_t sent;
 
@@ -330,7 +347,7 @@ void wz_device_poll(wz_device_t *device, uint32_t elapsed_ms)
 {
     clocks(device, elapsed_ms);
     receive(device);
-    collect(device, 0);
+    collect(device);
     transmit(device);
-    collect(device, 0);
+    collect(device);
 }

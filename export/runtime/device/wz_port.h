@@ -9,14 +9,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define WZ_QUEUE_BYTES(buffer_bytes) (2 * (buffer_bytes) + 96) /* two packets and two hellos */
+
 /* Flash that the device owns, memory mapped: [journal page][journal page][slot A][slot B], without gaps. */
 typedef struct {
     const char *name;       /* at most 12 characters */
     const uint8_t *flash;   /* where the area lies in memory; on a multiple of 8 */
     uint32_t page_bytes;    /* smallest unit of erase, multiple of 8 */
     uint32_t slot_bytes;    /* multiple of page_bytes */
-    uint8_t *work;          /* RAM for the packet being filled and the queue of frames; on a multiple of 4 */
-    uint32_t work_bytes;    /* at least 200 */
+    uint8_t *buffer;        /* for the packet being filled; on a multiple of 4 */
+    uint32_t buffer_bytes;  /* of it: models whose packets need more are refused */
+    uint8_t *queue;         /* frames on their way out */
+    uint32_t queue_bytes;   /* of it: at least WZ_QUEUE_BYTES(buffer_bytes) */
 } wz_board_t;
 
 /* Received bytes, at most `capacity`; returns how many. Bytes that are not taken have to wait in the port. */

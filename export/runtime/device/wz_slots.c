@@ -4,7 +4,7 @@
 #include "../packet.h"
 #include "wz_bytes.h"
 
-enum { RECORD_BYTES = 8, CHUNK_BYTES = 32, HELLOS_BYTES = 96 };
+enum { RECORD_BYTES = 8, CHUNK_BYTES = 32 };
 
 static uint32_t slot_offset(const wz_board_t *board, unsigned slot)
 {
@@ -198,11 +198,6 @@ static const char *blob_fault(wz_status_t status)
     }
 }
 
-uint32_t wz_packet_bytes(const wz_board_t *board)
-{
-    return (uint32_t)((board->work_bytes - HELLOS_BYTES) * (uint64_t)0x55555555u >> 32) & ~(uint32_t)3; /* a third */
-}
-
 const char *wz_slot_refuse(const wz_slots_t *slots, unsigned slot, wz_model_t *model)
 {
     const uint8_t *image = wz_slot(slots, slot);
@@ -225,8 +220,8 @@ const char *wz_slot_refuse(const wz_slots_t *slots, unsigned slot, wz_model_t *m
         return "image field";
     }
     fault = blob_fault(wz_model_open(model, image + WZ_IMAGE_HEADER_BYTES, blob_bytes(image), image + 16, NULL));
-    if (fault == NULL && wz_buffer_bytes(model) > wz_packet_bytes(slots->board)) {
-        fault = "work";
+    if (fault == NULL && wz_buffer_bytes(model) > slots->board->buffer_bytes) {
+        fault = "buffer";
     }
     return fault;
 }

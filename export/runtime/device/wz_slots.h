@@ -34,9 +34,6 @@ const uint8_t *wz_slot(const wz_slots_t *slots, unsigned slot);
 int wz_slot_erase(const wz_slots_t *slots, unsigned slot);
 int wz_slot_write(const wz_slots_t *slots, unsigned slot, uint32_t offset, const uint8_t *bytes, uint32_t count);
 
-/* Bytes of `work` for the packet being filled; the rest, the queue, holds two such packets and two hellos. */
-uint32_t wz_packet_bytes(const wz_board_t *board);
-
 /* NULL if the slot holds an image that keeps every rule, and then `model` is open; else why not, in a word or two. */
 const char *wz_slot_refuse(const wz_slots_t *slots, unsigned slot, wz_model_t *model);
 
