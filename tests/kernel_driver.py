@@ -193,7 +193,7 @@ def predictive_parse(case: Case, payload: bytes, present: list[bool]) -> Case | 
     return {"levels": shown, "preds": preds[0].tolist(), "recon": recon[0].tolist()}
 
 
-def _node_model(case: Case) -> NodeModel:
+def run_model(case: Case) -> NodeModel:
     if "taps" in case:
         point = (case["modulus"], case["shift"], case["rounding"], case["taps"])
         if "code" in case:
@@ -211,7 +211,7 @@ def _node_model(case: Case) -> NodeModel:
 
 
 def node_run(case: Case) -> Case:
-    model = _node_model(case)
+    model = run_model(case)
     encoder = NodeEncoder(
         model, case["node_id"], period_us=case["period_us"], boot_epoch=case["boot_epoch"], start_ms=case["start_ms"],
         shared_link=bool(case["shared"]), packet_counter=case["packet_counter"], sample_index=case["sample_index"],
