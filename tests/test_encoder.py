@@ -179,8 +179,8 @@ def test_a_model_switch_flushes_and_announces():
     node = encoder(rate_point=2)
     first = Received(NESTED).feed(node.encode(noise(N + 5)))
     packets = node.switch_model(predictive())
-    assert first.feed(packets[:1]).kinds == "hds"
-    second = Received(predictive()).feed(packets[1:] + node.encode(noise(N)))
+    assert first.feed(packets[:-1]).kinds == "hdsh"
+    second = Received(predictive()).feed(packets[-1:] + node.encode(noise(N)))
     assert second.kinds == "hd" and second.first_indices == [N + 5]
     assert second.hellos[0].model_id == predictive().model_id and second.hellos[0].rate_point == 0
 

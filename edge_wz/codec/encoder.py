@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from edge_wz.codec import nested, predictive, trellis
+from edge_wz.codec import nested, predictive, syndrome, trellis
 from edge_wz.codec.blocks import as_codes, as_present
 from edge_wz.errors import InputError
 from edge_wz.formats import packet
 from edge_wz.formats.layout import COUNTER_MASK, INDEX_MASK, MAX_NODE_ID
+from edge_wz.kernels.fir import HISTORY_SLOTS
 from edge_wz.kernels.nested_quantizer import STATE_SLOTS
 from edge_wz.model import NodeModel
 
 BATCH_PACKETS = 4096
+_ENCODERS = {"nested": nested.encode, "trellis": trellis.encode, "syndrome": syndrome.encode}  # those with a state
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,10 @@ class NodeEncoder:
         return packets
 
     def switch_model(self, node_model: NodeModel) -> list[bytes]:
-        """Flush, then go on with another model; a rate point that it does not have becomes 0."""
-        packets = self._send_remainder() if self._context is not None else []
+        """Flush, then go on with another model and an empty filter history; a rate point that it does not have becomes 0."""
+        packets = self.flush() if self._context is not None else []
         self.node_model = node_model
+        self._state[:HISTORY_SLOTS] = 0
         if self._rate_point >= len(node_model.rate_points):
             self._rate_point = 0
         packets.append(self._hello())
@@ -194,8 +197,7 @@ class NodeEncoder:
         self._absent += slots - int(np.count_nonzero(present))
         if self.node_model.scheme == "predictive":
             return predictive.encode(self.node_model, rate_point, codes, present, counts)
-        encode = trellis.encode if self.node_model.scheme == "trellis" else nested.encode
-        payloads, saturated = encode(self.node_model, rate_point, codes, present, counts, self._state)
+        payloads, saturated = _ENCODERS[self.node_model.scheme](self.node_model, rate_point, codes, present, counts, self._state)
         self._saturated += saturated
         return payloads
 

@@ -16,7 +16,7 @@ def filter_sample(x, taps, rounding, state):
 
 @njit(cache=True)
 def push_sample(x, state):
-    """Make `x` the newest sample of the history. All slots move, so a model with more taps may take over the state."""
+    """Make `x` the newest sample of the history."""
     for i in range(HISTORY_SLOTS - 1, 0, -1):
         state[i] = state[i - 1]
     state[0] = x
