@@ -65,7 +65,8 @@ def build(board: Board, folder: Path, *extra: str, name: str = "") -> Path:
     program = folder / (name or f"{board.name}.elf")
     script = BOARDS / board.folder / "link.ld"
     link = ("-T", str(script), "-lgcc") if script.exists() else ()
-    command = [compiler, *WARNINGS, *board.flags, *extra, f"-I{RUNTIME}", "-o", str(program), *map(str, sources(board)), *link]
+    include = [f"-I{folder}" for folder in (RUNTIME, BOARDS / board.folder, BOARDS / "cortex_m")]
+    command = [compiler, *WARNINGS, *board.flags, *extra, *include, "-o", str(program), *map(str, sources(board)), *link]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"{board.name} does not compile: {done.stderr.strip()}")

@@ -81,11 +81,11 @@ static int turn_page(wz_slots_t *slots)
 {
     uint32_t page_bytes = slots->board->page_bytes;
 
-    if (slots->next % page_bytes != 0) {
-        return 1;
-    }
     if (slots->next == 2 * page_bytes) {
         slots->next = 0;
+    }
+    if (slots->next != 0 && slots->next != page_bytes) {
+        return 1;
     }
     slots->generation++;
     return wz_port_flash(slots->next, NULL, 0) == 0;
