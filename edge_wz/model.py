@@ -41,6 +41,13 @@ class NestedRatePoint:
 
 
 @dataclass(frozen=True, eq=False)
+class SyndromeRatePoint(NestedRatePoint):
+    """Of SPEC 10; `modulus` is q = 2^b. `sent`: bool[C, N], the positions of each coded plane that are sent."""
+
+    sent: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class CdfTable:
     """A table of SPEC 4.3. `cdf`: int32[2*direct + classes + 3]."""
 
@@ -120,12 +127,13 @@ class NodeModel:
     memory: int = 0  # bits of the syndrome register, SPEC 9
     h0: int = 0
     h1: int = 0
+    block_check_bits: int = 0  # SPEC 10
     blob: bytes = b""  # the one byte form
     model_id: bytes = b""  # 8 bytes, SPEC 5.4
 
     @property
     def taps(self) -> int:
-        return len(self.rate_points[0].taps) if self.scheme in ("nested", "trellis") else 0
+        return len(self.rate_points[0].taps) if self.scheme in ("nested", "trellis", "syndrome") else 0
 
     def to_codes(self, values: np.ndarray) -> tuple[np.ndarray, int]:
         """Sensor units -> (int16 codes, number that did not fit and were clipped). NaN is the caller's business."""
@@ -195,9 +203,24 @@ class Propagation:
 
 
 @dataclass(frozen=True, eq=False)
+class BlockDecoding:
+    """For the decoder of `syndrome`.
+
+    `planes`: (points,) planes that it resolves together, the coded ones and those above that may still be in doubt. `path_mse`: (points,)
+    LSB^2, of the best path of blocks whose check failed. `density`: (K, 2) the source around what the state space says: weights, and factors of the
+    variance. `rounds` 2: smooth again with the levels once they are known.
+    """
+
+    planes: np.ndarray
+    path_mse: np.ndarray
+    density: np.ndarray
+    rounds: int
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """A bundle in memory. `decoder` is the default one: nested: nearest | posterior | kalman; predictive: midpoint | kalman | refine;
-    trellis: trellis."""
+    trellis: trellis; syndrome: syndrome; layered: posterior | kalman."""
 
     node: NodeModel
     decoder: str
@@ -211,6 +234,7 @@ class Model:
     side_filter: SideFilter | None = None
     refinement: RefinementModel | None = None
     propagation: Propagation | None = None
+    block: BlockDecoding | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ import numpy as np
 from edge_wz.codec import layered
 from edge_wz.codec.encoder import NodeEncoder
 from edge_wz.formats import blob, framing
-from edge_wz.kernels import fixed_point, nested_quantizer, predictor, range_coder, threshold_table, trellis_quantizer
+from edge_wz.kernels import fixed_point, nested_quantizer, polar, predictor, range_coder, threshold_table, trellis_quantizer
 from edge_wz.kernels.nested_quantizer import NO_LEVEL
 from edge_wz.model import LayeredRatePoint, NodeModel
 
@@ -90,6 +90,51 @@ def trellis_encode(case: Case) -> Case:
     indices = index_rows.reshape(-1)[: len(codes)]
     shown = np.where(indices == NO_LEVEL, 0, indices).tolist()
     return {"indices": shown, "turns": turns.tolist(), "payloads": payloads}
+
+
+def _sets(case: Case) -> np.ndarray:
+    words = np.zeros((len(case["sets"]), (case["packet_samples"] + 31) // 32), dtype=np.int64)
+    for plane, chosen in enumerate(case["sets"]):
+        for position in chosen:
+            words[plane, position >> 5] |= 1 << (position & 31)
+    return words
+
+
+def syndrome_encode(case: Case) -> Case:
+    codes, slots = np.array(case["codes"], dtype=np.int16), case["packet_samples"]
+    bins, turns = np.zeros((2, len(codes)), dtype=np.int32)
+    nested_quantizer.quantize_stream(
+        codes, np.array(case["present"], dtype=np.bool_), np.array(case["taps"], dtype=np.int32), case["shift"],
+        case["rounding"], 1 << case["low_bits"], np.zeros(nested_quantizer.STATE_SLOTS, dtype=np.int32), bins, turns,
+    )  # fmt: skip
+    bin_rows = _rows(bins.tolist(), slots, NO_LEVEL, np.int32)
+    turn_rows = _rows(turns.tolist(), slots, 0, np.int32)
+    sets = _sets(case)
+    planes = np.zeros((len(sets), polar.transform_words_of(slots)), dtype=np.int64)
+    out = np.zeros((len(bin_rows), 2 * slots + 4), dtype=np.uint8)
+    sizes = np.zeros(len(bin_rows), dtype=np.int32)
+    polar.pack_blocks(bin_rows, turn_rows, case["low_bits"], sets, case["block_check_bits"], planes, out, sizes)
+    payloads = [row[:size].tobytes() for row, size in zip(out, sizes, strict=True)]
+    present = _rows(case["present"], slots, 0, np.bool_)
+    rows = [_syndrome_parsed(case, payload, here) for payload, here in zip(payloads, present, strict=True)]
+    indices = np.concatenate([values for values, _, _ in rows])[: len(codes)]
+    return {"indices": np.where(indices == NO_LEVEL, 0, indices).tolist(), "payloads": [payload.hex() for payload in payloads]}
+
+
+def _syndrome_parsed(case: Case, payload: bytes, present: np.ndarray) -> tuple[np.ndarray, int, int]:
+    values = np.empty((1, len(present)), dtype=np.int32)
+    check, status = np.empty((2, 1), dtype=np.int32)
+    polar.unpack_blocks(
+        *_joined(payload), present[None], np.array([len(present)], dtype=np.int32), case["low_bits"], _sets(case),
+        case["block_check_bits"], values, check, status, np.empty(len(present), dtype=np.int64),
+    )  # fmt: skip
+    return values[0], int(check[0]), int(status[0])
+
+
+def syndrome_parse(case: Case, payload: bytes, present: list[bool]) -> Case | None:
+    values, check, status = _syndrome_parsed(case, payload, np.array(present, dtype=np.bool_))
+    assert np.array_equal(values != NO_LEVEL, np.array(present, dtype=np.bool_) & (status == 0))
+    return None if status < 0 else {"indices": np.where(values == NO_LEVEL, 0, values).tolist(), "check": check}
 
 
 def nested_parse(payload: bytes, present: list[bool], modulus: int, check_bits: int) -> Case | None:
@@ -194,6 +239,12 @@ def predictive_parse(case: Case, payload: bytes, present: list[bool]) -> Case | 
 
 
 def run_model(case: Case) -> NodeModel:
+    if "sets" in case:
+        sent = np.zeros((len(case["sets"]), case["packet_samples"]), dtype=np.bool_)
+        for plane, chosen in enumerate(case["sets"]):
+            sent[plane, chosen] = True
+        point = (1 << case["low_bits"], case["shift"], case["rounding"], case["taps"], sent)
+        return blob.make_syndrome(case["packet_samples"], case["hello_every"], 1.0, 0.0, case["block_check_bits"], [point])
     if "taps" in case:
         point = (case["modulus"], case["shift"], case["rounding"], case["taps"])
         if "code" in case:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.reference import layered, nested, node, predictive, range_coder, trellis
+from tests.reference import layered, nested, node, predictive, range_coder, syndrome, trellis
 from tests.reference.arithmetic import level_check, pack_bits, sat16, sat32, shift_round
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -129,6 +129,42 @@ def trellis_cases(rng: random.Random) -> Iterator[Case]:
                     "indices": [v or 0 for v in indices], "turns": [v or 0 for v in turns],
                     "payloads": [payload.hex() for payload in payloads],
                 }  # fmt: skip
+
+
+def syndrome_cases(rng: random.Random) -> Iterator[Case]:
+    points = [
+        ([1 << 10], 13, 1 << 12, 1, 16), ([-331], 13, 4096, 0, 12), ([65535], 0, 0, 3, 8), ([1], 0, 0, 12, 6),
+        ([700, -300, 50], 11, 1024, 2, 8),
+    ]  # fmt: skip
+    for taps, shift, rounding, low_bits, check_bits in points:
+        for slots, planes in ((1, 1), (3, 2), (32, 2), (33, 4), (64, 1), (100, 2), (7, 0)):
+            if planes or low_bits:
+                sets = [sorted(rng.sample(range(slots), rng.randrange(1, slots + 1))) for _ in range(planes)]
+                point = taps, shift, rounding, low_bits
+                for samples in _sample_runs(rng):
+                    indices, payloads = syndrome.encode(samples, point, sets, check_bits, slots)
+                    yield {
+                        "taps": taps, "shift": shift, "rounding": rounding, "low_bits": low_bits, "sets": sets,
+                        "block_check_bits": check_bits, "packet_samples": slots, **_columns(samples),
+                        "indices": [v or 0 for v in indices], "payloads": [payload.hex() for payload in payloads],
+                    }  # fmt: skip
+
+
+def malformed_syndrome_cases(rng: random.Random) -> Iterator[Case]:
+    """Payloads that must be refused (valid 0) or taken (valid 1, with indices and check)."""
+    for low_bits, sets, check_bits, n in ((0, [[0, 3]], 6, 4), (2, [[1], [0, 1, 2]], 8, 5), (1, [], 12, 3), (12, [[4]], 16, 5)):
+        size = (low_bits * n + sum(map(len, sets)) + check_bits + 7) // 8
+        payloads = [rng.randbytes(size) for _ in range(20)] + [bytes(size), b"\xff" * size]
+        payloads += [rng.randbytes(k) for k in (0, 1, size - 1, size + 1)] + [bytes(size + 1)]
+        payloads += [bytes([*rng.randbytes(size - 1), rng.randrange(256) & 0xF0]) for _ in range(8)]
+        for payload in payloads:
+            case = {"low_bits": low_bits, "sets": sets, "block_check_bits": check_bits, "packet_samples": n, "payload": payload.hex()}
+            try:
+                indices, check = syndrome.unpack(payload, [True] * n, low_bits, sets, check_bits)
+            except range_coder.Malformed:
+                yield {**case, "valid": 0}
+            else:
+                yield {**case, "valid": 1, "indices": indices, "check": check}
 
 
 def layered_table(rng: random.Random, alphabets: list[int], coded: list[int], intervals: int, cdf_bits: int) -> Case:
@@ -280,6 +316,12 @@ def malformed_predictive_cases(rng: random.Random) -> Iterator[Case]:
             yield {**case, "valid": 1, "levels": levels, "preds": preds, "recon": recon}
 
 
+def _blocks(rng: random.Random, slots: int) -> Case:
+    """A model of SPEC 10 for packets of so many samples."""
+    sets = [sorted(rng.sample(range(slots), rng.randrange(1, slots + 1))) for _ in range(2)]
+    return {"taps": [1 << 10], "shift": 13, "rounding": 1 << 12, "low_bits": 1, "sets": sets, "block_check_bits": 12}
+
+
 def node_cases(rng: random.Random) -> Iterator[Case]:
     """Whole runs: blob, hellos, data packets, frames."""
     plain = {"taps": [1 << 10], "shift": 13, "rounding": 1 << 12, "modulus": 4, "check_bits": 0}
@@ -294,14 +336,28 @@ def node_cases(rng: random.Random) -> Iterator[Case]:
         {"shared": 0, "node_id": 32767, "packet_counter": 65535, "sample_index": 1, "boot_epoch": 1, "start_ms": 10**12},
     ]  # fmt: skip
     for model in (plain, filtered, coded, convolved):
-        for link in links:
-            for samples in [*_sample_runs(rng), [5] * 300]:
-                slots, period = rng.choice([1, 4, 16, 64]), rng.choice([1, 10**6, 2**40 - 1])
-                case = {**model, **link, **_columns(samples), "packet_samples": slots, "hello_every": rng.choice([1, 3, 128])}
-                case["period_us"] = period
-                sent = node.run(case)
-                frames = [node.cobs(bytes.fromhex(packet)).hex() for packet in sent["packets"]]
-                yield {**case, **sent, "frames": frames}
+        yield from _runs(rng, links, lambda slots, model=model: model)
+
+
+def syndrome_node_cases(rng: random.Random) -> Iterator[Case]:
+    """The same with blocks."""
+    links: list[Case] = [
+        {"shared": 0, "node_id": 7, "packet_counter": 0, "sample_index": 0, "boot_epoch": 0, "start_ms": 0},
+        {"shared": 1, "node_id": 300, "packet_counter": 2**32 - 3, "sample_index": 2**48 - 20, "boot_epoch": 9, "start_ms": 1},
+    ]
+    return _runs(rng, links, lambda slots: _blocks(rng, slots))
+
+
+def _runs(rng: random.Random, links: list[Case], model_of: Callable[[int], Case]) -> Iterator[Case]:
+    for link in links:
+        for samples in [*_sample_runs(rng), [5] * 300]:
+            slots, period = rng.choice([1, 4, 16, 64]), rng.choice([1, 10**6, 2**40 - 1])
+            hello_every = rng.choice([1, 3, 128])
+            case = {**model_of(slots), **link, **_columns(samples), "packet_samples": slots, "hello_every": hello_every}
+            case["period_us"] = period
+            sent = node.run(case)
+            frames = [node.cobs(bytes.fromhex(packet)).hex() for packet in sent["packets"]]
+            yield {**case, **sent, "frames": frames}
 
 
 MAKERS: dict[str, Callable[[random.Random], Iterator[Case]]] = {
@@ -311,11 +367,14 @@ MAKERS: dict[str, Callable[[random.Random], Iterator[Case]]] = {
     "nested": nested_cases,
     "nested_payloads": malformed_nested_cases,
     "trellis": trellis_cases,
+    "syndrome": syndrome_cases,
+    "syndrome_payloads": malformed_syndrome_cases,
     "layered": layered_cases,
     "layered_payloads": malformed_layered_cases,
     "predictive": predictive_cases,
     "predictive_payloads": malformed_predictive_cases,
     "node": node_cases,
+    "syndrome_node": syndrome_node_cases,
 }
 
 

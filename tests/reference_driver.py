@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.make_vectors import reference_model
-from tests.reference import arithmetic, layered, nested, node, predictive, range_coder, trellis
+from tests.reference import arithmetic, layered, nested, node, predictive, range_coder, syndrome, trellis
 
 Case = dict[str, Any]
 
@@ -71,6 +71,23 @@ def trellis_encode(case: Case) -> Case:
     )
     columns = {"indices": [v or 0 for v in indices], "turns": [v or 0 for v in turns]}
     return {**columns, "payloads": [payload.hex() for payload in payloads]}
+
+
+def syndrome_encode(case: Case) -> Case:
+    point = case["taps"], case["shift"], case["rounding"], case["low_bits"]
+    indices, payloads = syndrome.encode(
+        samples_of(case), point, case["sets"], case["block_check_bits"], case["packet_samples"]
+    )
+    return {"indices": [v or 0 for v in indices], "payloads": [payload.hex() for payload in payloads]}
+
+
+def syndrome_parse(case: Case, payload: bytes, present: list[bool]) -> Case | None:
+    """{indices, check} or None for malformed; absent indices are 0."""
+    try:
+        indices, check = syndrome.unpack(payload, present, case["low_bits"], case["sets"], case["block_check_bits"])
+    except range_coder.Malformed:
+        return None
+    return {"indices": [v or 0 for v in indices], "check": check}
 
 
 def layered_encode(case: Case) -> Case:

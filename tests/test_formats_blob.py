@@ -180,8 +180,8 @@ def test_newer_version_is_told_apart():
 
 def test_reserved_scheme_is_named():
     data = bytearray(nested().blob)
-    data[5] = 5
-    with pytest.raises(FormatError, match="layered"):
+    data[5] = 6
+    with pytest.raises(FormatError, match="transform"):
         blob.parse(resealed(data))
 
 

@@ -78,6 +78,24 @@ def test_trellis(driver):
 
 
 @implementations
+def test_syndrome(driver):
+    for case in cases("syndrome"):
+        assert driver.syndrome_encode(case) == only(case, "indices", "payloads"), case
+        slots = case["packet_samples"]
+        for at, payload in zip(range(0, len(case["indices"]), slots), case["payloads"], strict=True):
+            present = [bool(here) for here in case["present"][at : at + slots]]
+            parsed = driver.syndrome_parse(case, bytes.fromhex(payload), present)
+            assert parsed is not None and parsed["indices"] == case["indices"][at : at + slots], case
+
+
+@implementations
+def test_syndrome_payloads(driver):
+    for case in cases("syndrome_payloads"):
+        parsed = driver.syndrome_parse(case, bytes.fromhex(case["payload"]), [True] * case["packet_samples"])
+        assert parsed == (only(case, "indices", "check") if case["valid"] else None), case
+
+
+@implementations
 def test_layered(driver):
     for case in cases("layered"):
         assert driver.layered_encode(case) == only(case, "messages", "payloads"), case
@@ -127,4 +145,10 @@ def test_predictive_payloads(driver):
 @implementations
 def test_node(driver):
     for case in cases("node"):
+        assert driver.node_run(case) == only(case, "blob", "model_id", "packets", "frames"), case
+
+
+@implementations
+def test_syndrome_node(driver):
+    for case in cases("syndrome_node"):
         assert driver.node_run(case) == only(case, "blob", "model_id", "packets", "frames"), case

@@ -9,12 +9,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_wz.codec import layered, nested, predictive, trellis
+from edge_wz.codec import layered, nested, predictive, syndrome, trellis
 from edge_wz.codec.indices import Indices
 from edge_wz.errors import InputError
 from edge_wz.model import NodeModel
 
-_PARSERS = {"nested": nested.parse, "predictive": predictive.parse, "trellis": trellis.parse, "layered": layered.parse}
+_PARSERS = {
+    "nested": nested.parse, "predictive": predictive.parse, "trellis": trellis.parse, "syndrome": syndrome.parse,
+    "layered": layered.parse,
+}
 
 
 def parse(

@@ -1,6 +1,6 @@
 """The node blob (SPEC 5): what a node loads, bytes <-> `NodeModel`.
 
-`make_nested`, `make_trellis`, `make_predictive` and `make_layered` build a node model from numbers, `parse` from bytes. Both end in `_check`, so an
+`make_nested` and its like build a node model from numbers, `parse` from bytes. Both end in `_check`, so an
 invalid node model cannot exist; and `parse` packs what it read and compares, so a blob has exactly one byte form. What
 follows from other fields (reciprocals, offsets) is written and never stored in the model. The part of each scheme is a module of
 `formats.sections`.
@@ -19,7 +19,7 @@ from typing import ParamSpec
 
 from edge_wz.errors import NewerVersion
 from edge_wz.formats import layout
-from edge_wz.formats.sections import SECTIONS, layered, nested, predictive, trellis
+from edge_wz.formats.sections import SECTIONS, layered, nested, predictive, syndrome, trellis
 from edge_wz.formats.sections.common import CHECK_BYTES, HEADER_BYTES, Head, Reader, refused, within
 from edge_wz.model import NodeModel
 
@@ -42,6 +42,7 @@ def _finished(build: Callable[P, NodeModel]) -> Callable[P, NodeModel]:
 
 make_nested = _finished(nested.build)
 make_trellis = _finished(trellis.build)
+make_syndrome = _finished(syndrome.build)
 make_predictive = _finished(predictive.build)
 make_layered = _finished(layered.build)
 

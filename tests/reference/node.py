@@ -4,7 +4,7 @@ import hashlib
 import zlib
 from typing import Any
 
-from tests.reference import nested, predictive, trellis
+from tests.reference import nested, predictive, syndrome, trellis
 from tests.reference.arithmetic import pack_bits
 
 Case = dict[str, Any]
@@ -50,6 +50,16 @@ def nested_blob(case: Case) -> bytes:
         start = bytes([len(case["taps"]), memory]) + little(h0, 2) + little(h1, 2) + bytes(2)
     body = start + point + b"".join(little(tap, 4) for tap in case["taps"])
     return with_crc32(head(case, 3 if "code" in case else 1, 32 + len(body) + 4) + body)
+
+
+def syndrome_blob(case: Case) -> bytes:
+    """SPEC 10.3, one rate point."""
+    words = (case["packet_samples"] + 31) // 32
+    body = bytes([len(case["taps"]), case["block_check_bits"], 0, 0])
+    body += bytes([case["low_bits"], len(case["sets"]), case["shift"], 0]) + little(case["rounding"], 4)
+    body += b"".join(little(tap, 4) for tap in case["taps"])
+    body += b"".join(little(sum(1 << i for i in chosen), 4 * words) for chosen in case["sets"])
+    return with_crc32(head(case, 4, 32 + len(body) + 4) + body)
 
 
 def predictive_blob(case: Case) -> bytes:
@@ -112,6 +122,9 @@ def payloads(case: Case, samples: list[int | None]) -> list[bytes]:
     if "code" in case:
         point = case["taps"], case["shift"], case["rounding"], case["modulus"]
         return trellis.encode(samples, point, tuple(case["code"]), case["check_bits"], slots)[2]
+    if "sets" in case:
+        point = case["taps"], case["shift"], case["rounding"], case["low_bits"]
+        return syndrome.encode(samples, point, case["sets"], case["block_check_bits"], slots)[1]
     if "taps" in case:
         bins, turns, _ = nested.quantize(samples, case["taps"], case["shift"], case["rounding"], case["modulus"])
         return [nested.pack(bins[i : i + slots], turns[i : i + slots], case["modulus"], case["check_bits"]) for i in starts]
@@ -125,7 +138,7 @@ def payloads(case: Case, samples: list[int | None]) -> list[bytes]:
 
 def run(case: Case) -> Case:
     """Boot, all samples, flush: {blob, model_id, packets} in hex, packets in sending order (SPEC 2.2)."""
-    blob = nested_blob(case) if "taps" in case else predictive_blob(case)
+    blob = (syndrome_blob if "sets" in case else nested_blob if "taps" in case else predictive_blob)(case)
     model_id = hashlib.sha256(blob).digest()[:8]
     samples = [code if here else None for code, here in zip(case["codes"], case["present"], strict=True)]
     slots, counter, index = case["packet_samples"], case["packet_counter"], case["sample_index"]

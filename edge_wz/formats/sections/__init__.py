@@ -7,6 +7,6 @@
     describe(node), describe_points(node) what `edge-wz inspect` shows of it
 """
 
-from edge_wz.formats.sections import layered, nested, predictive, trellis
+from edge_wz.formats.sections import layered, nested, predictive, syndrome, trellis
 
-SECTIONS = {"nested": nested, "predictive": predictive, "trellis": trellis, "layered": layered}
+SECTIONS = {"nested": nested, "predictive": predictive, "trellis": trellis, "syndrome": syndrome, "layered": layered}
