@@ -41,7 +41,7 @@ def members(model: Model) -> dict[str, bytes]:
 
 
 def encoder(chain: Chain) -> Any:
-    graph = _Graph()
+    graph = Graph()
     real, whole = graph.proto.FLOAT, graph.proto.INT64
     row = graph.add("Reshape", "x", graph.shape(1, 1, -1))
     flat = graph.add("Reshape", graph.convolve(row, chain.gain[None]), graph.shape(-1))
@@ -54,7 +54,7 @@ def encoder(chain: Chain) -> Any:
 
 
 def decoder(chain: Chain) -> Any:
-    graph = _Graph()
+    graph = Graph()
     real, whole = graph.proto.FLOAT, graph.proto.INT64
     centred = graph.add("Sub", "side", graph.constant(chain.mean_y.astype(np.float32)[:, None]))
     batch = graph.add("Unsqueeze", centred, graph.shape(0))
@@ -77,7 +77,7 @@ def decoder(chain: Chain) -> Any:
     return graph.model("nested_decoder", inputs, [("x_hat", real, ["T"])])
 
 
-class _Graph:
+class Graph:
     """Collects nodes and constants; every `add` returns the name of its output."""
 
     def __init__(self) -> None:
