@@ -176,22 +176,22 @@ static int same_node(const wz_node_t *one, const wz_node_t *other)
     return one->node_id == other->node_id && one->link == other->link && one->period_us == other->period_us;
 }
 
-/* The packet begun goes out short; what does not fit the queue any more is lost, as the encoder goes on with something else. */
-static void end_packet(wz_device_t *device)
+/* The packet begun goes out short, and a hello behind it; what does not fit the queue any more is lost, as the buffer is wanted. */
+static void end_run(wz_device_t *device)
 {
+    if (device->running == WZ_SLOT_NONE) {
+        return;
+    }
     while (take(device)) {
     }
-    if (wz_flush(&device->encoder)) {
-        take(device);
+    wz_flush(&device->encoder);
+    while (take(device)) {
     }
 }
 
-/* A run ends: the host is told where. */
 static void stop_encoder(wz_device_t *device)
 {
     if (device->running != WZ_SLOT_NONE) {
-        end_packet(device);
-        take(device);
         device->counter[WZ_SATURATED] += device->encoder.saturated;
         device->running = WZ_SLOT_NONE;
     }
@@ -203,13 +203,13 @@ void wz_device_run(wz_device_t *device, unsigned slot)
     wz_node_t node;
 
     device->upload = (wz_upload_t){0}; /* it went to the slot that did not run until now */
+    end_run(device);
     if (slot == WZ_SLOT_NONE) {
         stop_encoder(device);
         return;
     }
     wz_image_node(wz_slot(&device->slots, slot), &node);
     if (device->running != WZ_SLOT_NONE && same_node(&node, &device->node)) {
-        end_packet(device);
         device->running = (uint8_t)slot;
         wz_switch_model(&device->encoder, &device->model[slot], board->buffer, board->buffer_bytes);
     } else {
