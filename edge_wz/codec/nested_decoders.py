@@ -61,7 +61,7 @@ def nearest_table(model: Model) -> np.ndarray:
     return np.array(rows, dtype=np.float64)
 
 
-def _side_filter(model: Model, decoder: str) -> SideFilter:
+def side_filter(model: Model, decoder: str) -> SideFilter:
     if model.side_filter is None:
         raise InputError(f"decoder {decoder}: the model has no side filter")
     return model.side_filter
@@ -76,7 +76,7 @@ class Posterior:
     """State: the past of the side window."""
 
     def __init__(self, model: Model) -> None:
-        moments = _side_filter(model, "posterior")
+        moments = side_filter(model, "posterior")
         self._windows = Windows(moments, (len(moments.mean) - 1) // moments.taps)
         self._mean = float(moments.mean[0])
         self._points = cell_table(model, "posterior")
@@ -100,7 +100,7 @@ class Nearest:
     """State: the past of the side window, then the last resolved u and their variances, for the output filter."""
 
     def __init__(self, model: Model) -> None:
-        moments = _side_filter(model, "nearest")
+        moments = side_filter(model, "nearest")
         self._windows = Windows(moments, (len(moments.mean) - 1) // moments.taps)
         self._mean_u = float(moments.mean[0])
         self._mean_x = source_mean(model, self._mean_u)

@@ -31,6 +31,7 @@ NODE = "node.bin"
 GATEWAY = "gateway.npz"
 DECODERS = {
     "nested": ("nearest", "posterior", "kalman"), "predictive": ("midpoint", "kalman", "refine"), "trellis": ("trellis",),
+    "layered": ("posterior", "kalman"),
 }
 PARTS: dict[str, type] = {
     "state_space": StateSpace, "side_filter": SideFilter, "refinement": RefinementModel, "propagation": Propagation,
@@ -255,6 +256,8 @@ def _check(model: Model, where: str) -> None:
              f"period_s is {model.period_s}, not a number above 0")
     bounded = model.max_error is None or (math.isfinite(model.max_error) and model.max_error > 0)
     _require(bounded, where, MANIFEST, f"max_error is {model.max_error}, not a number above 0")
+    _require(model.max_error is None or model.node.scheme != "layered", where, MANIFEST,
+             "max_error: scheme layered promises none")
     _require(len(set(model.side)) == len(model.side), where, MANIFEST, f"'side' names one twice: {list(model.side)}")
     _require(model.decoder not in ("kalman", "trellis") or model.state_space is not None, where, GATEWAY,
              f"decoder {model.decoder} needs a state space")
