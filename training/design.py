@@ -55,39 +55,53 @@ class Targets:
         return Targets(kind, values)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a design is asked for besides its statistics: one of rate, max_error and step (`Targets`), and how to meet it.
+
+    `decoder` auto (predictive): refinement at the gateway where it pays. `side_as`: whether refinement expects neighbours decoded, or
+    true. `states`: of a trellis."""
+
+    rate: float | Sequence[float] | None = None
+    max_error: float | None = None
+    step: float | Sequence[float] | None = None
+    decoder: str | None = None
+    packet_samples: int = 32
+    level_check_bits: int = 0
+    hello_every: int = 128
+    states: int | None = None
+    side_taps: int = SIDE_TAPS
+    side_as: str = "decoded"
+
+    @property
+    def targets(self) -> Targets:
+        return Targets.of(rate=self.rate, max_error=self.max_error, step=self.step)
+
+    def check(self, scheme: str) -> None:
+        if self.side_as not in refined.SIDES:
+            raise InputError(f"side_as must be {' or '.join(refined.SIDES)}, not '{self.side_as}'")
+        _check_decoder(scheme, self.decoder)
+
+
 def design(
     recording: Recording,
     source: str,
     side: Sequence[str] = (),
     scheme: str = "nested",
     *,
-    rate: float | Sequence[float] | None = None,
-    max_error: float | None = None,
-    step: float | Sequence[float] | None = None,
-    decoder: str | None = None,
-    packet_samples: int = 32,
-    level_check_bits: int = 0,
-    hello_every: int = 128,
-    states: int | None = None,
-    side_taps: int = SIDE_TAPS,
-    side_as: str = "decoded",
     unit: str = "",
     name: str = "",
+    **asked: Any,
 ) -> Model:
-    """A model of `source` with the neighbours `side`. Raises RecordingError, DesignError or InputError, one line
-    each.
-
-    `decoder` auto (predictive): refinement at the gateway where it pays. `side_as`: whether refinement expects
-    neighbours decoded, or true."""
-    if side_as not in refined.SIDES:
-        raise InputError(f"side_as must be {' or '.join(refined.SIDES)}, not '{side_as}'")
-    targets = Targets.of(rate=rate, max_error=max_error, step=step)
-    _check_decoder(scheme, decoder)
+    """A model of `source` with the neighbours `side`; `asked`: fields of `Options`. Raises RecordingError, DesignError or InputError, one
+    line each."""
+    options = Options(**asked)
+    targets = options.targets
+    options.check(scheme)
     material = gather(recording, source, side)
     noise = _coding_noise(targets, material)
     found = identify(material.in_codes, material.side, noise)
-    options = (packet_samples, level_check_bits, hello_every, side_taps)
-    model = _design(material, found.space, scheme, targets, decoder, options, side_as, states=states)
+    model = _design(material, found.space, scheme, options)
     provenance = {
         "method": "analytic",
         "recording": recording.path,
@@ -112,15 +126,6 @@ def from_state_space(
     space: StateSpace,
     scheme: str = "nested",
     *,
-    rate: float | Sequence[float] | None = None,
-    max_error: float | None = None,
-    step: float | Sequence[float] | None = None,
-    decoder: str | None = None,
-    packet_samples: int = 32,
-    level_check_bits: int = 0,
-    hello_every: int = 128,
-    states: int | None = None,
-    side_taps: int = SIDE_TAPS,
     grid: tuple[float, float] | None = None,
     samples: int = SIMULATED_SAMPLES,
     source: str = "x",
@@ -128,18 +133,17 @@ def from_state_space(
     period_s: float = 1.0,
     unit: str = "",
     name: str = "",
+    **asked: Any,
 ) -> Model:
-    """A model for known statistics, all in sensor units. The search runs on a simulated stream; `grid`: scale and
-    offset of codes."""
-    targets = Targets.of(rate=rate, max_error=max_error, step=step)
-    _check_decoder(scheme, decoder)
+    """A model for known statistics, all in sensor units; `asked` as for `design`, with true neighbours unless it says otherwise. The search
+    runs on a simulated stream; `grid`: scale and offset of codes."""
+    options = Options(**{"side_as": "true", **asked})
+    targets = options.targets
+    options.check(scheme)
     stream = simulate(space, samples, SIMULATION_SEED)
     material = from_arrays(stream[:, 0], stream[:, 1:], grid)
     coded = source_in_codes(space, material.scale, material.offset)
-    model = _design(
-        material, coded, scheme, targets, decoder, (packet_samples, level_check_bits, hello_every, side_taps), known=True,
-        states=states,
-    )
+    model = _design(material, coded, scheme, options, known=True)
     names = tuple(side) if side is not None else tuple(f"y{k}" for k in range(len(space.mean) - 1))
     provenance = {"method": "known statistics", "simulated": samples, "asked": _asked(targets), **model.provenance}
     return replace(
@@ -171,42 +175,35 @@ def _coding_noise(targets: Targets, material: Material) -> float:
     return max(width * width, 1.0) / 12
 
 
-def _design(
-    material: Material,
-    space: StateSpace,
-    scheme: str,
-    targets: Targets,
-    decoder: str | None,
-    options: tuple[int, int, int, int],
-    side_as: str = "true",
-    known: bool = False,
-    states: int | None = None,
-) -> Model:
+def _design(material: Material, space: StateSpace, scheme: str, options: Options, known: bool = False) -> Model:
+    targets = options.targets
     if scheme == "trellis":
         if targets.kind != "rate":
             raise InputError(f"scheme trellis is designed for a rate, not for a {targets.kind}")
-        return trellis.design_trellis(material, space, targets.values, states, options[:3])
-    if states is not None:
+        framing = (options.packet_samples, options.level_check_bits, options.hello_every)
+        return trellis.design_trellis(material, space, targets.values, options.states, framing)
+    if options.states is not None:
         raise InputError(f"scheme {scheme} has no states")
     if scheme == "nested":
-        return _design_nested(material, space, targets, decoder or "kalman", options, known)
-    packet_samples, level_check_bits, hello_every, _ = options
-    if level_check_bits:
+        return _design_nested(material, space, options, known)
+    if options.level_check_bits:
         raise InputError("predictive has no level check: its levels are never in doubt")
-    if decoder in ("refine", AUTO):
-        request = refined.Request(targets.kind, targets.values, decoder, side_as, packet_samples, hello_every)
+    if options.decoder in ("refine", AUTO):
+        request = refined.Request(
+            targets.kind, targets.values, options.decoder, options.side_as, options.packet_samples, options.hello_every
+        )
         return refined.design_refined(material, space, request)
     return predictive.design_predictive(
-        material, space, targets.kind, targets.values, decoder, packet_samples, hello_every
+        material, space, targets.kind, targets.values, options.decoder, options.packet_samples, options.hello_every
     )
 
 
-def _design_nested(
-    material: Material, space: StateSpace, targets: Targets, decoder: str, options: tuple[int, int, int, int], known: bool
-) -> Model:
-    packet_samples, level_check_bits, hello_every, side_taps = options
-    side_filter = nested.fit_side_filter(material, side_taps)
-    parts = nested.NestedParts(space, side_filter, decoder, packet_samples, level_check_bits, hello_every)
+def _design_nested(material: Material, space: StateSpace, options: Options, known: bool) -> Model:
+    targets = options.targets
+    side_filter = nested.fit_side_filter(material, options.side_taps)
+    parts = nested.NestedParts(
+        space, side_filter, options.decoder or "kalman", options.packet_samples, options.level_check_bits, options.hello_every
+    )
     chances: list[float] = []
     if targets.kind == "rate":
         moduli = [nested.check_rate(value) for value in targets.values]
