@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_wz.codec import nested, predictive, syndrome, trellis
+from edge_wz.codec import layered, nested, predictive, syndrome, trellis
 from edge_wz.codec.blocks import as_codes, as_present
 from edge_wz.errors import InputError
 from edge_wz.formats import packet
@@ -23,6 +23,7 @@ from edge_wz.model import NodeModel
 
 BATCH_PACKETS = 4096
 _ENCODERS = {"nested": nested.encode, "trellis": trellis.encode, "syndrome": syndrome.encode}  # those with a state
+_MEMORYLESS = {"predictive": predictive.encode, "layered": layered.encode}
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,13 @@ class EncoderCounters:
     payload_bits: int = 0
     packet_bits: int = 0
     hello_bits: int = 0
+    refinement_packets: int = 0
+    refinement_bits: int = 0  # of whole packets
+
+    @property
+    def air_bits(self) -> int:
+        """Everything sent."""
+        return self.packet_bits + self.hello_bits + self.refinement_bits
 
 
 class NodeEncoder:
@@ -195,8 +203,8 @@ class NodeEncoder:
     def _payloads(self, rate_point: int, codes: np.ndarray, present: np.ndarray, counts: np.ndarray) -> list[bytes]:
         slots = int(counts.sum())
         self._absent += slots - int(np.count_nonzero(present))
-        if self.node_model.scheme == "predictive":
-            return predictive.encode(self.node_model, rate_point, codes, present, counts)
+        if self.node_model.scheme in _MEMORYLESS:
+            return _MEMORYLESS[self.node_model.scheme](self.node_model, rate_point, codes, present, counts)
         payloads, saturated = _ENCODERS[self.node_model.scheme](self.node_model, rate_point, codes, present, counts, self._state)
         self._saturated += saturated
         return payloads

@@ -26,8 +26,10 @@ def parse(
     rate_points: Sequence[int] | np.ndarray,
     counts: Sequence[int] | np.ndarray,
     present: np.ndarray | None = None,
+    layers: Sequence[int] | None = None,
 ) -> Indices:
-    """Indices of B payloads. rate_points: one for each; counts: sample slots of each; present bool[B, N], None = all.
+    """Indices of B payloads. rate_points: one for each; counts: sample slots of each; present bool[B, N], None = all; layers (`layered`
+    only): in each, None or 0 as the rate point says.
 
     The rate points must exist in the model (`formats.packet` users check that first); a count outside 1..N is a status.
     """
@@ -38,6 +40,9 @@ def parse(
     slots = np.arange(node.packet_samples, dtype=np.int32) < count_column[:, None]
     if present is not None:
         slots &= present
+    if layers is not None and node.scheme == "layered":
+        columns = _parse_marked(node, payloads, rate_column, count_column, slots, layers)
+        return Indices(present=slots, counts=count_column, rate_points=rate_column, **columns)
     used = np.unique(rate_column)
     if len(used) == 1:
         columns = _parse_group(node, int(used[0]), payloads, count_column, slots)
@@ -53,6 +58,18 @@ def _parse_group(
     offsets = np.zeros(len(payloads) + 1, dtype=np.int64)
     np.cumsum([len(payload) for payload in payloads], out=offsets[1:])
     return _PARSERS[node.scheme](node, rate_point, data, offsets, counts, present)
+
+
+def _parse_marked(
+    node: NodeModel, payloads: Sequence[bytes], rate_points: np.ndarray, counts: np.ndarray, present: np.ndarray, layers: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """One packet at a time: those that say themselves how many layers they have are few."""
+    rows = []
+    for row, payload in enumerate(payloads):
+        data, ends = np.frombuffer(payload, np.uint8), np.array([0, len(payload)], np.int64)
+        one, mark = slice(row, row + 1), np.array([layers[row]], np.int32)
+        rows.append(layered.parse(node, int(rate_points[row]), data, ends, counts[one], present[one], mark))
+    return {name: np.concatenate([columns[name] for columns in rows]) for name in rows[0]}
 
 
 def _parse_mixed(

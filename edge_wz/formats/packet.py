@@ -25,6 +25,7 @@ from edge_wz.formats.layout import (
     DATA_HEADER_BYTES,
     EXT_ABSENT,
     EXT_KNOWN,
+    EXT_LAYERS,
     EXT_SHORT,
     HELLO_BYTES,
     INDEX_MASK,
@@ -32,6 +33,7 @@ from edge_wz.formats.layout import (
     PACKET_VERSION,
     TYPE_DATA,
     TYPE_HELLO,
+    TYPE_REFINEMENT,
 )
 
 CRC_START = 0xFFFF
@@ -80,13 +82,23 @@ class Hello(NamedTuple):
 
 
 class DataPacket(NamedTuple):
-    """SPEC 2.1. `count` is set on a short packet, `absent` (the bitmap as sent) where a sample is missing."""
+    """SPEC 2.1. `count` is set on a short packet, `absent` (the bitmap as sent) where a sample is missing, `layers` where not as many are
+    sent as the rate point says (scheme `layered`)."""
 
     rate_point: int
     sequence: int
     count: int | None  # type: ignore[assignment]  # hides tuple.count, which nobody wants here
     absent: bytes | None
     payload: bytes
+    layers: int | None = None
+
+
+class RefinementPacket(NamedTuple):
+    """SPEC 2.5: layers `first .. first + layers - 1` of the samples of `base`, whose payload is that of the refinement here."""
+
+    first: int
+    layers: int
+    base: DataPacket
 
 
 NO_HEADER = Header(0, 0, 0, 0, 0)
@@ -97,6 +109,24 @@ NO_HEADER = Header(0, 0, 0, 0, 0)
 def crc(data: bytes, state: int = CRC_START) -> int:
     """State of the CRC after `data`, before the final xor, continued from `state`."""
     return crc_hqx(data, state) if len(data) < SMALL_BYTES else int(crc16.ibm_3740(data, state))
+
+
+def _backwards() -> tuple[tuple[int, int], ...]:
+    """By the low byte of a state: the index and the entry of the byte-wise table that led to it."""
+    table = [crc_hqx(bytes([value]), 0) for value in range(256)]
+    return tuple(sorted(((index, entry) for index, entry in enumerate(table)), key=lambda pair: pair[1] & 0xFF))
+
+
+_BACKWARDS = _backwards()
+
+
+def seed_before(raw: bytes) -> int:
+    """State of the CRC before a packet, from the packet and its check alone: who cuts a packet need not know its context (SPEC 11.2)."""
+    state = int.from_bytes(raw[-DATA_CHECK_BYTES:], "big") ^ CRC_FINAL_XOR
+    for byte in reversed(raw[:-DATA_CHECK_BYTES]):
+        index, entry = _BACKWARDS[state & 0xFF]
+        state = (index ^ byte) << 8 | (state ^ entry) >> 8
+    return state
 
 
 @dataclass(frozen=True)
@@ -170,8 +200,8 @@ def peek(raw: bytes, offset: int = 0) -> Header:
 
 
 def refusal(raw: bytes, offset: int, header: Header) -> PacketStatus | None:
-    """Why a packet that is neither data nor hello of this version is refused; None for those two."""
-    if header.version == PACKET_VERSION and header.type in (TYPE_DATA, TYPE_HELLO):
+    """Why a packet that is no data, hello or refinement packet of this version is refused; None for those three."""
+    if header.version == PACKET_VERSION and header.type in (TYPE_DATA, TYPE_HELLO, TYPE_REFINEMENT):
         return None
     if len(raw) < offset + DATA_HEADER_BYTES:
         return PacketStatus.TOO_SHORT
@@ -232,15 +262,36 @@ def pack_payload(payload: bytes, rate_point: int, counter: int, seed: int, varin
 
 def pack_data(packet: DataPacket, seed: int, node_id: int | None = None) -> bytes:
     """Any data packet. `node_id` only on a shared link; `seed` from the `Context`."""
-    flags = (EXT_SHORT if packet.count is not None else 0) | (EXT_ABSENT if packet.absent is not None else 0)
-    body = b"".join((
+    section = _pack_extension(packet)
+    return _with_check(b"".join((
         b"" if node_id is None else pack_node_id(node_id),
-        _pack_header(TYPE_DATA, packet.rate_point, packet.sequence, 1 if flags else 0),
-        bytes([flags]) if flags else b"",
-        b"" if packet.count is None else packet.count.to_bytes(2, "big"),
-        packet.absent or b"",
-        packet.payload,
+        _pack_header(TYPE_DATA, packet.rate_point, packet.sequence, 1 if section else 0), section, packet.payload,
+    )), seed)
+
+
+def pack_refinement(packet: RefinementPacket, seed: int, node_id: int | None = None) -> bytes:
+    """A refinement packet; `seed` is that of its base."""
+    base = packet.base._replace(layers=None)
+    section = _pack_extension(base)
+    return _with_check(b"".join((
+        b"" if node_id is None else pack_node_id(node_id),
+        _pack_header(TYPE_REFINEMENT, base.rate_point, base.sequence, 1 if section else 0),
+        bytes([packet.first << 4 | packet.layers]), section, base.payload,
+    )), seed)
+
+
+def _pack_extension(packet: DataPacket) -> bytes:
+    given = ((packet.count, EXT_SHORT), (packet.absent, EXT_ABSENT), (packet.layers, EXT_LAYERS))
+    flags = sum(flag for value, flag in given if value is not None)
+    if not flags:
+        return b""
+    return b"".join((
+        bytes([flags]), b"" if packet.count is None else packet.count.to_bytes(2, "big"), packet.absent or b"",
+        b"" if packet.layers is None else bytes([packet.layers]),
     ))
+
+
+def _with_check(body: bytes, seed: int) -> bytes:
     return body + (crc(body, seed) ^ CRC_FINAL_XOR).to_bytes(2, "big")
 
 
@@ -262,25 +313,44 @@ def check_data(raw: bytes, seed: int) -> bool:
     return crc(raw, seed) == CRC_RESIDUE
 
 
-def parse_data(raw: bytes, offset: int, packet_samples: int) -> DataPacket | PacketStatus:
-    """The fields of a data packet that checks. `offset`: where the header begins."""
+def parse_data(raw: bytes, offset: int, packet_samples: int, layered: bool = False) -> DataPacket | PacketStatus:
+    """The fields of a data packet that checks. `offset`: where the header begins; `layered`: is it of that scheme?"""
     if len(raw) < offset + DATA_HEADER_BYTES + DATA_CHECK_BYTES:
         return PacketStatus.TOO_SHORT
     high, low = raw[offset], raw[offset + 1]
     if high >> 4 != PACKET_VERSION << 2 | TYPE_DATA:
         return PacketStatus.MALFORMED
-    rate_point, sequence = high >> 1 & 7, (high & 1) << 7 | low >> 1
-    if low & 1:
-        return _parse_extension(plain_payload(raw, offset), rate_point, sequence, packet_samples)
-    return DataPacket(rate_point, sequence, None, None, plain_payload(raw, offset))
+    known = EXT_KNOWN | (EXT_LAYERS if layered else 0)
+    return _parse_body(plain_payload(raw, offset), high << 8 | low, packet_samples, known)
 
 
-def _parse_extension(rest: bytes, rate_point: int, sequence: int, packet_samples: int) -> DataPacket | PacketStatus:
+def parse_refinement(raw: bytes, offset: int, packet_samples: int) -> RefinementPacket | PacketStatus:
+    """The fields of a refinement packet that checks; whether its layers exist is for who knows the rate points."""
+    if len(raw) < offset + DATA_HEADER_BYTES + 1 + DATA_CHECK_BYTES:
+        return PacketStatus.TOO_SHORT
+    rest = plain_payload(raw, offset)
+    base = _parse_body(rest[1:], raw[offset] << 8 | raw[offset + 1], packet_samples, EXT_KNOWN)
+    if isinstance(base, PacketStatus) or not rest[0] >> 4 or not rest[0] & 15:
+        return PacketStatus.MALFORMED
+    return RefinementPacket(rest[0] >> 4, rest[0] & 15, base)
+
+
+def _parse_body(rest: bytes, word: int, packet_samples: int, known: int) -> DataPacket | PacketStatus:
+    """What lies between header and check; `word`: the header."""
+    rate_point, sequence = word >> 9 & 7, word >> 1 & 0xFF
+    if word & 1:
+        return _parse_extension(rest, rate_point, sequence, packet_samples, known)
+    return DataPacket(rate_point, sequence, None, None, rest)
+
+
+def _parse_extension(
+    rest: bytes, rate_point: int, sequence: int, packet_samples: int, known: int
+) -> DataPacket | PacketStatus:
     """SPEC 2.4. `rest`: from the extension section up to the check."""
     flags = rest[0] if rest else 0
-    if flags == 0 or flags & ~EXT_KNOWN:
+    if flags == 0 or flags & ~known:
         return PacketStatus.MALFORMED
-    at, count, absent = 1, None, None
+    at, count, absent, layers = 1, None, None, None
     if flags & EXT_SHORT:
         count = int.from_bytes(rest[1:3], "big")
         at = 3
@@ -293,7 +363,12 @@ def _parse_extension(rest: bytes, rate_point: int, sequence: int, packet_samples
         fill = (1 << -slots % 8) - 1
         if len(absent) < (slots + 7) // 8 or not any(absent) or absent[-1] & fill:
             return PacketStatus.MALFORMED
-    return DataPacket(rate_point, sequence, count, absent, rest[at:])
+    if flags & EXT_LAYERS:
+        if len(rest) == at:
+            return PacketStatus.MALFORMED
+        layers = rest[at]
+        at += 1
+    return DataPacket(rate_point, sequence, count, absent, rest[at:], layers)
 
 
 def absent_bitmap(present: np.ndarray) -> bytes | None:
