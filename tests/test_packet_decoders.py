@@ -31,8 +31,9 @@ def observation_rows(F, d, m, samples):
     return np.array(rows), state
 
 
-@pytest.mark.parametrize(("d", "m", "samples"), [(1, 1, 6), (3, 2, 8), (2, 0, 7), (5, 1, 9), (2, 3, 5)])
-def test_cavities_equal_conditioning_the_joint_gaussian(d, m, samples):
+@pytest.mark.parametrize(("d", "m", "samples", "unrolled"), [(1, 1, 6, True), (3, 2, 8, False), (2, 0, 7, False), (5, 1, 9, False), (2, 3, 5, True)])
+def test_cavities_equal_conditioning_the_joint_gaussian(d, m, samples, unrolled, monkeypatch):
+    monkeypatch.setattr(smoother, "MAX_UNROLLED", smoother.MAX_UNROLLED if unrolled else 0)
     rng = np.random.default_rng(d * 10 + m)
     F, G, mean = joint_model(rng, d, m)
     start, spread = rng.normal(size=d), 1.5 * np.eye(d)
@@ -59,7 +60,8 @@ def test_cavities_equal_conditioning_the_joint_gaussian(d, m, samples):
     means, spreads, final = np.empty(samples), np.empty(samples), np.empty(d + d * d)
     state = np.concatenate([start, spread.ravel()])
     store = np.empty((samples, smoother.store_size(d, m)))
-    smoother.smooth_packet(state, F, G, mean, side, sigmas, sites, variances, means, spreads, store, final)
+    _, smooth_packet = smoother.kernels(d, m)
+    smooth_packet(state, F, G, mean, side, sigmas, sites, variances, means, spreads, store, final)
     for t in range(samples):
         value, variance = given_all_but(rows[t, :1], t)
         assert means[t] == pytest.approx(value[0] + mean[0], abs=1e-9)
@@ -87,10 +89,28 @@ def test_syndromes_are_circular_convolutions(memory, samples):
 
 
 def posteriors(masses, syndromes, memory):
-    tables = bcjr.branch_tables(*CODES[memory], memory)
-    out = np.empty((len(syndromes), 4))
-    bcjr.coset_posteriors(masses, syndromes, *tables, memory, np.empty((len(syndromes) + 2, 1 << memory)), out)
+    samples, states = len(syndromes), 1 << memory
+    leaders, out = np.empty(samples, np.int64), np.empty((samples, 4), np.float32)
+    bcjr.find_leaders(syndromes, samples, *bcjr.leader_polynomials(*CODES[memory]), leaders)
+    relative = (masses / masses.max(axis=1, keepdims=True)).astype(np.float32)
+    rows, even, odd = (np.empty(shape, np.float32) for shape in ((samples + 1, states), states, states))
+    bcjr.coset_posteriors(relative, leaders, bcjr.branch_labels(*CODES[memory], memory), memory, rows, even, odd, out)
     return out
+
+
+@pytest.mark.parametrize("memory", CODES)
+@pytest.mark.parametrize("samples", [1, 2, 5, 8, 33])
+def test_leaders_have_the_syndromes(memory, samples):
+    syndromes, leaders = np.random.default_rng(samples).integers(0, 2, samples), np.empty(samples, np.int64)
+    bcjr.find_leaders(syndromes, samples, *bcjr.leader_polynomials(*CODES[memory]), leaders)
+    assert circular_syndromes(leaders.tolist(), *CODES[memory], memory) == syndromes.tolist()
+
+
+@pytest.mark.parametrize("code", [(0o3, 0o1), (0o12, 0o4), (0o17, 0o6)])
+def test_codes_that_the_trellis_does_not_know(code):
+    with pytest.raises(ValueError, match="code"):
+        bcjr.branch_labels(*code, 3 if max(code) > 4 else 1)
+        bcjr.leader_polynomials(*code)
 
 
 def test_close_to_the_sum_over_all_sequences():

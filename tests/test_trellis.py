@@ -10,7 +10,7 @@ from edge_wz.codec.blocks import NO_LEVEL
 from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.reconstruction import CONCEALED, RESOLVED, SUSPECT, Decoder
 from edge_wz.codec.side_information import SideInformation
-from edge_wz.decoders import cells, trellis
+from edge_wz.decoders import cells, cosets
 from edge_wz.errors import DesignError, FormatError
 from edge_wz.formats import blob, bundle
 from edge_wz.model import Model, Propagation
@@ -151,16 +151,33 @@ def test_moments_of_cosets_equal_sums_over_integers(tap, step, sigma, q):
     for mean in (-713.3, 0.0, 1931.7):
         weights = np.exp(-0.5 * np.square((codes - mean) / sigma))
         low = 1 % q
-        mass, means, variances, best = np.empty(4), np.empty(4), np.empty(4), np.empty((4, 2))
-        trellis.coset_moments(mean, sigma * sigma, low, point, mass, means, variances, best)
         chosen = [(levels + 32768) % (4 * q) == low + q * z for z in range(4)]
         exact = np.array([weights[pick].sum() for pick in chosen])
-        np.testing.assert_allclose(mass / mass.sum(), exact / exact.sum(), atol=2e-3)
-        for z in np.flatnonzero(exact > 0.01 * exact.sum()):
+        likely = np.flatnonzero(exact > 0.01 * exact.sum())
+        masses, results = moments(mean, sigma, low, point, [np.eye(4)[z] for z in likely])
+        np.testing.assert_allclose(masses / masses.sum(), exact / exact.sum(), atol=2e-3)
+        for z, (value, variance, level) in zip(likely, results, strict=True):
             centre = np.average(codes[chosen[z]], weights=weights[chosen[z]])
-            assert means[z] == pytest.approx(centre, abs=0.01 * sigma)
+            assert value == pytest.approx(centre, abs=0.01 * sigma)
             spread = np.average(np.square(codes[chosen[z]] - centre), weights=weights[chosen[z]])
-            assert variances[z] == pytest.approx(spread + 1 / 12, rel=0.03)
+            assert variance == pytest.approx(spread + 1 / 12, rel=0.03)
+            assert level == max(set(levels[chosen[z]]), key=lambda one: weights[levels == one].sum())
+
+
+def moments(mean, sigma, low, point, posteriors):
+    """Masses of the four cosets of one belief, and (mean, variance, level) given each of the posteriors."""
+    beliefs, spreads, slots, lows = np.array([mean]), np.array([sigma * sigma]), np.zeros(1, np.int64), np.array([float(low)])
+    comb, masses, floored, scratch = np.empty((cosets.COMB_ROWS, 1)), np.empty((1, 4)), np.empty((1, 4), np.float32), np.empty((4, 4))
+    results = []
+    for posterior in posteriors:
+        reach = cosets.coset_masses(beliefs, spreads, slots, lows, point, 1e-9, comb, masses, floored, scratch)
+        values, variances, levels, weights = np.empty(1), np.empty(1), np.empty(1, np.int32), np.empty(1)
+        one = posterior[None, :].astype(np.float32)
+        cosets.given_code(
+            beliefs, spreads, slots, lows, point, one, reach, comb, masses, scratch, values, variances, levels, weights
+        )
+        results.append((values[0], variances[0], levels[0]))
+    return masses[0], results
 
 
 def test_bundles_travel(tmp_path):

@@ -16,7 +16,8 @@ from edge_wz.codec.side_information import SideInformation
 from edge_wz.codec.state_space import Predictor, require_state_space
 from edge_wz.decoders import bcjr, trellis
 from edge_wz.decoders.cells import MODULUS
-from edge_wz.model import Model
+from edge_wz.errors import InputError
+from edge_wz.model import Model, NodeModel
 
 COSETS = 4
 
@@ -29,8 +30,8 @@ class Trellis:
         self._predictor = Predictor(require_state_space(model))
         self._points = cell_table(model, "trellis")
         self._points[:, MODULUS] *= COSETS
-        self._tables = bcjr.branch_tables(node.h0, node.h1, node.memory)
-        self._memory, self._packet_samples = node.memory, node.packet_samples
+        self._code = _prepared_code(node)
+        self._kernel, self._packet_samples = trellis.kernel(*self._predictor.sizes), node.packet_samples
         self._rounds = 1 if model.propagation is None else model.propagation.rounds
         self._max_error = max_error_lsb(model)
         self.neighbours = self._predictor.neighbours
@@ -41,9 +42,11 @@ class Trellis:
     def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
         """Whole packets only: `packet_starts` says where each begins."""
         out, belief, p = Decoded.empty(indices.values.size), state.copy(), self._predictor
-        trellis.decode(
-            belief, p.F, p.G, p.mean, indices.values, indices.rate_points, self._edges(indices), self._points,
-            self._tables, self._memory, self._rounds, self._max_error, side.values, side.sigmas,
+        edges = self._edges(indices)
+        longest = int(np.diff(edges).max(initial=1))
+        self._kernel(
+            belief, p.F, p.G, p.mean, indices.values, indices.rate_points, edges, self._points, self._code, self._rounds,
+            bcjr.LEAST_MASS, self._max_error, trellis.work_space(longest, *p.sizes, self._code[1]), side.values, side.sigmas,
             out.values, out.sigmas, out.flags, out.levels,
         )  # fmt: skip
         return out, belief
@@ -56,3 +59,11 @@ class Trellis:
             if np.all(indices.values[edges[first] : edges[first + 1]] == NO_LEVEL):
                 pieces.append(np.arange(edges[first], edges[first + 1], self._packet_samples, dtype=np.int64)[1:])
         return edges if len(pieces) == 1 else np.sort(np.concatenate(pieces))
+
+
+def _prepared_code(node: NodeModel) -> tuple[np.ndarray, int, int, int]:
+    """What `decoders.trellis` calls the code."""
+    try:
+        return bcjr.branch_labels(node.h0, node.h1, node.memory), node.memory, *bcjr.leader_polynomials(node.h0, node.h1)
+    except ValueError as error:
+        raise InputError(f"decoder trellis: {error}") from None

@@ -1,139 +1,150 @@
 """Which of four cosets each sample of a packet lies in, from its syndrome bits and a soft belief: circular BCJR.
 
-The states are those of the syndrome former (`kernels.convolution`). A received syndrome leaves two of the four branches of each state. Tail-biting:
-the recursions start uniform, run `WARM_UP` memories into the packet's other end, and then count. Unlike `decoders.posterior`, which
-weighs the candidates of one bin, this weighs whole sequences. Loops run over the states that are written, so that each write is next to
-the last: the forward recursion gathers from both predecessors, the backward one from both successors.
+Syndromes are not decoded as such. The coset sequences of one syndrome are one of them (the *leader*, found by a short convolution) plus
+the words of a convolutional code, so the trellis is the code's own: the state is its last input bits, the predecessors of a state lie side by
+side, and a packet's leader only says which mass stands for which branch. Tail-biting: the recursions start uniform, run `WARM_UP` memories
+into the packet's other end, and then count. Unlike `decoders.posterior`, which weighs the candidates of one bin, this weighs sequences.
 
-References: Bahl, Cocke, Jelinek, Raviv (1974); Anderson and Hladik, "Tailbiting MAP decoders" (1998); Ungerboeck (1982) for the codes.
+    code words: z0 = h1 u, z1 = h0 u    leader: z0 = a s, z1 = b s with a h0 + b h1 = 1    (polynomials mod 2, circular)
+
+References: Bahl, Cocke, Jelinek, Raviv (1974); Anderson and Hladik, "Tailbiting MAP decoders" (1998); Forney, "Coset codes" (1988) for
+cosets by leaders; Ungerboeck (1982) for the codes.
 """
 
 import numpy as np
-from numba import njit
+from numba import njit, uint64
 
 WARM_UP = 6  # memories; circular recursions have forgotten their start by then
-LEAST_MASS = 1e-30  # of a coset, relative to the likeliest: no belief is so sure that a code may not contradict it
-RESCALE = 4  # samples between two normalisations; LEAST_MASS to this power is still a float
+LEAST_MASS = 1e-9  # of a coset, relative to the likeliest: no belief is so sure that a code may not contradict it
+LEAST_STATE = 1e-20  # of a state, relative to all; times LEAST_MASS still a normal float32, and denormal ones are slow
+FAST = {"reassoc", "contract", "nsz"}
+ZERO, ONE, TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 
 
-def branch_tables(h0: int, h1: int, memory: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(previous, previous_coset, following, following_coset), each for both syndromes and both branches.
+def leader_polynomials(h0: int, h1: int) -> tuple[int, int]:
+    """(a, b) with a h0 + b h1 = 1 mod 2; ValueError if the two have a common factor."""
+    rows = [(h0, 1, 0), (h1, 0, 1)]
+    while rows[1][0]:
+        (first, a, b), (second, c, d) = rows
+        while first.bit_length() >= second.bit_length():
+            shift = first.bit_length() - second.bit_length()
+            first, a, b = first ^ (second << shift), a ^ (c << shift), b ^ (d << shift)
+            if not first:
+                break
+        rows = [(second, c, d), (first, a, b)]
+    if rows[0][0] != 1:
+        raise ValueError(f"code ({h0:o}, {h1:o}): the two polynomials have a common factor")
+    return rows[0][1], rows[0][2]
 
-    previous: uint32[2, 2, states] (unsigned, so that no access tests for a negative index), the states that lead to a state;
-    their cosets [2, 2 halves, 2] depend on its highest bit only. following: the
-    states it leads to; their cosets [2, 2 parities, 2] depend on its lowest bit only.
+
+def branch_labels(h0: int, h1: int, memory: int) -> np.ndarray:
+    """int32[2, states / 2]: z0 and z1 of the branch from state 2v with input 0, for each v.
+
+    A state holds the last inputs, the newest in its highest bit. From state 2v + 1, or with input 1, z1 is the other one: h0 has bits 0
+    and nu set, h1 neither.
     """
-    states = 1 << memory
-    previous = np.zeros((2, 2, states), dtype=np.uint32)
-    following = np.zeros((2, 2, states), dtype=np.uint32)
-    previous_coset = np.zeros((2, 2, 2), dtype=np.int32)
-    following_coset = np.zeros((2, 2, 2), dtype=np.int32)
-    inputs = [(h0 if z & 1 else 0) ^ (h1 if z & 2 else 0) for z in range(4)]
-    for syndrome in range(2):
-        for state in range(states):
-            into = [z for z in range(4) if (2 * state + syndrome) ^ inputs[z] < states]
-            out_of = [z for z in range(4) if (state ^ inputs[z]) & 1 == syndrome]
-            if len(into) != 2 or len(out_of) != 2:
-                raise ValueError(f"code ({h0:o}, {h1:o}) does not split the cosets evenly")
-            previous_coset[syndrome, state >> (memory - 1)] = into
-            following_coset[syndrome, state & 1] = out_of
-            for branch in range(2):
-                previous[syndrome, branch, state] = (2 * state + syndrome) ^ inputs[into[branch]]
-                following[syndrome, branch, state] = (state ^ inputs[out_of[branch]]) >> 1
-    return previous, previous_coset, following, following_coset
+    ends = 1 << memory | 1
+    if h0 & ends != ends or h1 & ends or h1 == 0:
+        raise ValueError(f"code ({h0:o}, {h1:o}): bits 0 and {memory} must be 1 in the first polynomial and 0 in the second")
+    labels = np.zeros((2, 1 << memory >> 1), dtype=np.int32)
+    for v in range(labels.shape[1]):
+        word = sum((2 * v >> memory - i & 1) << i for i in range(1, memory + 1))  # bit i: the input i samples ago
+        labels[0, v], labels[1, v] = (h1 & word).bit_count() & 1, (h0 & word).bit_count() & 1
+    return labels
 
 
-@njit(cache=True)
-def _forward(alpha, out, mass, syndrome, previous, cosets):
-    half = alpha.shape[0] >> 1
-    first, second = previous[syndrome, 0], previous[syndrome, 1]
-    a, b = mass[cosets[syndrome, 0, 0]], mass[cosets[syndrome, 0, 1]]
-    c, d = mass[cosets[syndrome, 1, 0]], mass[cosets[syndrome, 1, 1]]
-    for w in range(half):
-        out[w] = a * alpha[first[w]] + b * alpha[second[w]]
-    for w in range(half, 2 * half):
-        out[w] = c * alpha[first[w]] + d * alpha[second[w]]
+@njit(cache=True, error_model="numpy")
+def find_leaders(syndromes, count, a, b, leaders):
+    """leaders[n] = z0 + 2 z1 of the leader of syndromes[0..count-1]; circular."""
+    for n in range(count):
+        z = 0
+        at, taps0, taps1 = n, a, b
+        while taps0 | taps1:
+            if syndromes[at]:
+                z ^= (taps0 & 1) | ((taps1 & 1) << 1)
+            taps0 >>= 1
+            taps1 >>= 1
+            at = at - 1 if at > 0 else count - 1
+        leaders[n] = z
 
 
-@njit(cache=True)
-def _backward(beta, out, alpha, mass, syndrome, following, cosets, posterior):
-    """`out`: beta one sample earlier; `posterior`: of the four cosets of this sample, given alpha before it."""
-    first, second = following[syndrome, 0], following[syndrome, 1]
-    even0, even1, odd0, odd1 = (
-        cosets[syndrome, 0, 0], cosets[syndrome, 0, 1], cosets[syndrome, 1, 0], cosets[syndrome, 1, 1],
-    )  # fmt: skip
-    a, b, c, d = mass[even0], mass[even1], mass[odd0], mass[odd1]
-    p, q, r, s = 0.0, 0.0, 0.0, 0.0
-    for j in range(beta.shape[0] >> 1):
-        w = 2 * j
-        x, y = beta[first[w]], beta[second[w]]
-        out[w] = a * x + b * y
-        p += alpha[w] * x
-        q += alpha[w] * y
-        x, y = beta[first[w + 1]], beta[second[w + 1]]
-        out[w + 1] = c * x + d * y
-        r += alpha[w + 1] * x
-        s += alpha[w + 1] * y
-    posterior[even0], posterior[even1], posterior[odd0], posterior[odd1] = a * p, b * q, c * r, d * s
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _forward(rows, here, there, masses, n, scale, leader, labels):
+    """Row `here`, times `scale`, one sample later, and its sum. Indices are unsigned: each access would be tested for a negative one
+    otherwise, and no loop vectorised."""
+    m0, m1, m2, m3 = scale * masses[n, leader], scale * masses[n, leader ^ 1], scale * masses[n, leader ^ 2], scale * masses[n, leader ^ 3]
+    half, here, there = uint64(labels.shape[1]), uint64(here), uint64(there)
+    total, least = np.float32(0.0), np.float32(LEAST_STATE)
+    for i in range(half):
+        v = uint64(i)
+        odd, upper = labels[ZERO, v] != 0, labels[ONE, v] != 0
+        low, high = m1 if odd else m0, m3 if odd else m2
+        p, q = high if upper else low, low if upper else high
+        x, y = rows[here, TWO * v], rows[here, TWO * v + ONE]
+        a, b = p * x + q * y + least, q * x + p * y + least
+        rows[there, v] = a
+        rows[there, half + v] = b
+        total += a + b
+    return total
 
 
-@njit(cache=True)
-def _rescale(row):
-    total = 0.0
-    for w in range(row.shape[0]):
-        total += row[w]
-    if total > 0.0:
-        scale = 1.0 / total
-        for w in range(row.shape[0]):
-            row[w] *= scale
-    else:  # what lies before and what lies behind exclude each other: nothing is known
-        row[:] = 1.0 / row.shape[0]
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _backward(alphas, at, beta, out, masses, n, scale, leader, labels, posteriors):
+    """`out`: beta, times `scale`, one sample earlier; its sum; and the posterior of this sample's cosets, given row `at` of alphas."""
+    m0, m1, m2, m3 = scale * masses[n, leader], scale * masses[n, leader ^ 1], scale * masses[n, leader ^ 2], scale * masses[n, leader ^ 3]
+    half, at, zero, least = uint64(labels.shape[1]), uint64(at), np.float32(0.0), np.float32(LEAST_STATE)
+    s0, s1, s2, s3, total = zero, zero, zero, zero, zero
+    for i in range(half):
+        v = uint64(i)
+        odd, upper = labels[ZERO, v] != 0, labels[ONE, v] != 0
+        low, high = m1 if odd else m0, m3 if odd else m2
+        p, q = high if upper else low, low if upper else high
+        x, y = alphas[at, TWO * v], alphas[at, TWO * v + ONE]
+        b, c = beta[v], beta[half + v]
+        first, second = p * b + q * c + least, q * b + p * c + least
+        out[TWO * v] = first
+        out[TWO * v + ONE] = second
+        total += first + second
+        same, other = x * b + y * c, x * c + y * b
+        lower, higher = other if upper else same, same if upper else other
+        s0 += zero if odd else lower
+        s1 += lower if odd else zero
+        s2 += zero if odd else higher
+        s3 += higher if odd else zero
+    posteriors[n, leader], posteriors[n, leader ^ 1] = m0 * s0, m1 * s1
+    posteriors[n, leader ^ 2], posteriors[n, leader ^ 3] = m2 * s2, m3 * s3
+    return total
 
 
-@njit(cache=True)
-def _floor_masses(masses):
-    """So that the likeliest coset has 1 and none less than LEAST_MASS."""
-    for n in range(masses.shape[0]):
-        largest = max(max(masses[n, 0], masses[n, 1]), max(masses[n, 2], masses[n, 3]))
-        scale = 1.0 / largest if largest > 1e-300 else 0.0
-        for z in range(4):
-            masses[n, z] = max(masses[n, z] * scale, LEAST_MASS)
+@njit(cache=True, error_model="numpy")
+def coset_posteriors(masses, leaders, labels, memory, rows, even, odd, posteriors):
+    """posteriors[n, z] from masses[n, z] (the likeliest coset 1, none below LEAST_MASS) of one packet; all but leaders float32.
 
-
-@njit(cache=True)
-def coset_posteriors(masses, syndromes, previous, previous_coset, following, following_coset, memory, alphas, posteriors):
-    """posteriors[n, z] from masses[n, z] (beliefs in each coset) of one packet; masses are scaled in place.
-
-    alphas: (N + 2, states) work space.
+    rows: (N + 1, states); even, odd: (states,); work space.
     """
     samples = masses.shape[0]
     if samples == 0:
         return
-    _floor_masses(masses)
-    states = previous.shape[2]
-    warm = min(WARM_UP * memory, 2 * samples)
-    current, other = alphas[samples], alphas[samples + 1]
-    current[:] = 1.0 / states
-    for step in range(samples - warm, samples):
-        n = step % samples
-        _forward(current, other, masses[n], syndromes[n], previous, previous_coset)
-        current, other = other, current
-        if step % RESCALE == 0:
-            _rescale(current)
-    _rescale(current)
-    alphas[0, :] = current
+    warm, one = min(WARM_UP * memory, 2 * samples), np.float32(1.0)
+    here, there = (0, samples) if warm & 1 == 0 else (samples, 0)
+    rows[here, :] = one
+    total = np.float32(rows.shape[1])
+    for step in range(2 * samples - warm, 2 * samples):
+        n = step - samples if step >= samples else step
+        total = _forward(rows, here, there, masses, n, one / total, leaders[n], labels)
+        here, there = there, here
     for n in range(samples - 1):
-        _forward(alphas[n], alphas[n + 1], masses[n], syndromes[n], previous, previous_coset)
-        if n % RESCALE == 0:
-            _rescale(alphas[n + 1])
-    beta, before, silent = alphas[samples], alphas[samples + 1], alphas[0]
-    beta[:] = 1.0 / states
+        total = _forward(rows, n, n + 1, masses, n, one / total, leaders[n], labels)
+    even[:] = one
+    odd[:] = one
+    total = np.float32(rows.shape[1])
     for step in range(warm + samples - 1, -1, -1):
-        n = step % samples
-        alpha = alphas[n] if step < samples else silent
-        _backward(beta, before, alpha, masses[n], syndromes[n], following, following_coset, posteriors[n])
-        beta, before = before, beta
-        if step % RESCALE == 0:
-            _rescale(beta)
+        n, at = step % samples, step if step < samples else 0
+        if step & 1:
+            total = _backward(rows, at, odd, even, masses, n, one / total, leaders[n], labels, posteriors)
+        else:
+            total = _backward(rows, at, even, odd, masses, n, one / total, leaders[n], labels, posteriors)
     for n in range(samples):
-        _rescale(posteriors[n])
+        scale = one / (posteriors[n, 0] + posteriors[n, 1] + posteriors[n, 2] + posteriors[n, 3])
+        for z in range(4):
+            posteriors[n, z] *= scale
