@@ -24,7 +24,9 @@
 #define WZ_DEVICE_SCHEMES \
     ((uint32_t)WZ_WITH_NESTED << WZ_SCHEME_NESTED | (uint32_t)WZ_WITH_PREDICTIVE << WZ_SCHEME_PREDICTIVE | \
      (uint32_t)WZ_WITH_TRELLIS << WZ_SCHEME_TRELLIS) /* bit s: scheme code s */
+#ifndef WZ_DEVICE_IDLE_MS
 #define WZ_DEVICE_IDLE_MS 10000 /* without a request: back to data mode */
+#endif
 #define WZ_DEVICE_EVENTS 8
 
 enum { /* events of the log */
