@@ -8,7 +8,8 @@
     |   `-- NewerVersion     a later version of a format                                    exit 5
     |-- LinkError            a port that is locked, gone or silent                          exit 6
     |-- StorageError         a disk that is full or refuses                                 exit 7
-    `-- DesignError          a model that cannot be designed from this recording            exit 8
+    |-- DesignError          a model that cannot be designed from this recording            exit 8
+    `-- DeployError          a model that a node cannot take, or that did not prove itself  exit 9
 
 Corrupt bytes on a link are not errors: they are frames and packets with a status, counted (see `formats.packet`).
 Every message is one line that says what and where. The command line turns each class into its exit code.
@@ -49,3 +50,7 @@ class StorageError(EdgeWzError):
 
 class DesignError(EdgeWzError):
     exit_code = 8
+
+
+class DeployError(EdgeWzError):
+    exit_code = 9

@@ -18,11 +18,15 @@ OWN_VERBS = {
     "inspect": "edge_wz.cli.inspect:inspect",
     "serve": "edge_wz.cli.serve:serve",
     "check": "edge_wz.cli.serve:check",
+    "deploy": "edge_wz.cli.deploy:deploy",
+    "device": "edge_wz.cli.device:device",
 }
 SUMMARIES = {
     "inspect": "Show a bundle, blob, packet, frame or capture field by field.",
     "serve": "Run the decoder daemon of a fleet.",
     "check": "Check a fleet file and the bundles it names.",
+    "deploy": "Send a model to nodes, prove it on trial, confirm it.",
+    "device": "Look at a node, restart it, read its log.",
     "train": "Design a model bundle from a recording.",
     "evaluate": "Measure bits and fidelity of a bundle or fleet on a recording.",
     "plan": "Choose neighbours and schemes of a whole fleet by measured cost.",

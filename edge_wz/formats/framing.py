@@ -131,7 +131,7 @@ class FrameDecoder:
 
     def _has_line(self, data: bytes) -> bool:
         """Whether a whole answer begins behind a delimiter. The rarer pair of bytes first, as this looks at all that comes."""
-        if first_line((self._pending[:LONGEST_LINE] + data[:LONGEST_LINE])):
+        if first_line(self._pending[:LONGEST_LINE] + data[:LONGEST_LINE]):
             return True
         at = data.find(LINE_BEHIND) if LINE_START in data else -1
         while at >= 0:

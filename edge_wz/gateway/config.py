@@ -29,7 +29,7 @@ URL_FORMS = "serial:///dev/NAME?baud=N, tcp://HOST:PORT, tcp-listen://[HOST]:POR
 SINK_KINDS = ("jsonl",)
 WAITS = ("side_wait_s", "reorder_wait_s", "revise_window_s")
 NUMBERS = (*WAITS, "commit_every_s", "spool_limit_mb", "segment_mb")
-OVERRIDES = ("store", "spool", *NUMBERS)
+OVERRIDES = ("store", "spool", "control", *NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class SinkSpec:
 
 @dataclass(frozen=True)
 class DaemonConfig:
+    """`control`: the socket through which a port is lent, `gateway.control`."""
+
     path: Path
     fleet: Fleet
     models: Mapping[bytes, Model]
@@ -68,6 +70,7 @@ class DaemonConfig:
     sinks: tuple[SinkSpec, ...]
     store: Path
     spool: Path
+    control: Path
     spool_limit_bytes: int
     segment_bytes: int
     commit_every_s: float
@@ -84,14 +87,16 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> DaemonConfig:
     for row in root.tables("model"):
         _model(row, "path", base, loaded)
         row.done()
+    store = base / gateway.text("store", "store.sqlite")
     config = DaemonConfig(
         path=path,
         fleet=_fleet(path, nodes, tuple(link for source in sources for link in source.links), gateway),
         models={model.model_id: model for model in loaded.values()},
         sources=sources,
         sinks=_sinks(root, base),
-        store=base / gateway.text("store", "store.sqlite"),
+        store=store,
         spool=base / gateway.text("spool", "spool"),
+        control=base / gateway.text("control", str(store.with_suffix(".control").absolute())),
         spool_limit_bytes=int(gateway.number("spool_limit_mb", 1024) * 1e6),
         segment_bytes=int(gateway.number("segment_mb", 16) * 1e6),
         commit_every_s=gateway.number("commit_every_s", 0.1),

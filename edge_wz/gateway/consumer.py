@@ -55,6 +55,10 @@ class Consumer:
     def stats(self) -> PipelineStats:
         return self._pipeline.stats
 
+    @property
+    def running_models(self) -> dict[int, bytes]:
+        return self._pipeline.running_models
+
     def feed(self, records: Iterator[DataRecord]) -> bool:
         """Feed one slice of these, at most about a commit's worth. False when they are exhausted."""
         until_s = time.monotonic() + SLICE_S

@@ -1,6 +1,6 @@
 """The daemon: links -> spool -> pipeline -> store, until it is told to stop.
 
-    event loop   transports -> Arrivals: stamp, append to the spool, keep the newest in memory
+    event loop   transports -> Arrivals: stamp, append to the spool, keep the newest in memory; Control: lend a link
     one thread   Consumer: feed, tick, commit (sync the spool, write the sinks, one SQLite transaction)
 
 The spool is the queue: when decoding falls behind, memory is dropped and the consumer reads its way up from the disk;
@@ -23,6 +23,7 @@ from edge_wz.errors import LinkError, StorageError
 from edge_wz.formats.capture import DataRecord
 from edge_wz.gateway.config import DaemonConfig, LinkSource, with_link_numbers
 from edge_wz.gateway.consumer import Consumer, data_records
+from edge_wz.gateway.control import Control, paths_of
 from edge_wz.gateway.service_manager import tell
 from edge_wz.gateway.sinks.sqlite import Store
 from edge_wz.gateway.spool import Spool, read_records
@@ -71,6 +72,7 @@ class Arrivals:
         self._records: list[DataRecord] = []
         self._bytes = 0
         self._spilled = True  # what an earlier run left is on the disk only
+        self._listeners: dict[int, Callable[[bytes], None]] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def received(self, link: int, data: bytes) -> None:
@@ -85,6 +87,15 @@ class Arrivals:
             self._records.append(record)
             self._bytes += len(data)
             self._spilled = self._bytes > MEMORY_BYTES
+        if link in self._listeners:
+            self._listeners[link](data)
+
+    def listen(self, link: int, listener: Callable[[bytes], None] | None) -> None:
+        """Hand on what arrives on a link, once it is in the spool."""
+        if listener is None:
+            self._listeners.pop(link, None)
+        else:
+            self._listeners[link] = listener
 
     def interrupted(self, link: int) -> None:
         """Ends the frame that was perhaps cut; after a restart nobody knows how the last run ended."""
@@ -140,9 +151,12 @@ class Daemon:
 
     async def _serve(self, transports: list[Transport]) -> None:
         tasks: list[asyncio.Future[None]] = []
+        control = Control(self.config.control, paths_of(self.config.sources, transports), self._arrivals.listen,
+                          self._about_models)
         try:
             for transport in transports:
                 await self._start(transport)
+            await control.start()
             tasks = [asyncio.ensure_future(transport.run()) for transport in transports]
             tasks.append(asyncio.ensure_future(self._report()))
             tell("READY=1")
@@ -151,6 +165,7 @@ class Daemon:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await control.close()
             for transport in transports:
                 transport.close()
         _raise_first([self._arrivals.failed, *tasks])
@@ -249,6 +264,11 @@ class Daemon:
             else:
                 _LOGGER.info("%s, %d bytes behind", _status(self.stats), behind)
         await asyncio.Event().wait()
+
+    def _about_models(self) -> dict[str, object]:
+        running = {} if self._consumer is None else self._consumer.running_models
+        return {"models": sorted(model_id.hex() for model_id in self.config.models),
+                "running": {str(node_id): model_id.hex() for node_id, model_id in running.items()}}
 
     def _close_files(self, commit: bool) -> None:
         try:

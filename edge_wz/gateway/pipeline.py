@@ -236,6 +236,11 @@ class Pipeline:
             dict(self._unknown),
         )
 
+    @property
+    def running_models(self) -> dict[int, bytes]:
+        """The model that the last hello of each node named; nodes not heard yet are not in it."""
+        return {node_id: session.hello.model_id for node_id, session in self._sessions.items() if session.hello}
+
     def snapshot(self, dirty_only: bool = False) -> dict[str, bytes]:
         """All that is remembered; `dirty_only`: of links and nodes that something happened to since the last one."""
         blobs = {"clock": cbor2.dumps([self._now_us, list(self._unknown.items())])}

@@ -7,7 +7,7 @@ samples of a node. Both sides are counted where they happen, not derived from ea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,12 @@ class Transport(Protocol):
     def close(self) -> None:
         """Read what has arrived, then close."""
 
+    def connected(self, link: int) -> bool:
+        """Whether there is a byte path at the moment."""
+
+    def send(self, link: int, data: bytes) -> int:
+        """How many of these bytes the path took, at once. LinkError if there is none."""
+
 
 class Readers:
     """The descriptors being read, which can all be paused while the disk is behind."""

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+LOCKED = (errno.EAGAIN, errno.EBUSY)
+
+
+def why_not_open(device: str, error: OSError | ValueError) -> str:
+    """One line about a serial port that pyserial could not open exclusively."""
+    if isinstance(error, OSError) and (error.errno in LOCKED or "exclusively lock" in str(error)):
+        return f"{device} is locked by {' and '.join(holders(device)) or 'a process of another user'}"
+    if isinstance(error, OSError) and error.errno:
+        return f"{device}: {os.strerror(error.errno)}"
+    return f"{device}: {error}"
 
 
 def holders(device: str) -> list[str]:

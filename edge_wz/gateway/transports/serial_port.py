@@ -7,7 +7,6 @@ hides how much has arrived. A port that is unplugged reads as an error or as not
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 from typing import Any
@@ -15,10 +14,9 @@ from typing import Any
 from edge_wz.errors import LinkError
 from edge_wz.gateway.config import LinkSource
 from edge_wz.gateway.transports import DRAIN_READS, READ_BYTES, Intake, Readers, backoff
-from edge_wz.gateway.transports.holders import holders
+from edge_wz.gateway.transports.holders import why_not_open
 
 _LOGGER = logging.getLogger(__name__)
-LOCKED = (errno.EAGAIN, errno.EBUSY)
 
 
 class SerialPort:
@@ -48,12 +46,27 @@ class SerialPort:
                 break
         self._release()
 
+    def connected(self, link: int) -> bool:
+        return self._port is not None and not self._lost.is_set()
+
+    def send(self, link: int, data: bytes) -> int:
+        """Around pyserial, whose write waits: nobody may hold up the event loop."""
+        if not self.connected(link):
+            raise LinkError(f"{self._name}: {self._device} is not open")
+        try:
+            return os.write(self._port.fileno(), data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._vanished(error.strerror or str(error))
+            raise LinkError(f"{self._name}: {self._device} is gone: {error.strerror}") from error
+
     def _open(self) -> None:
         serial = _pyserial()
         try:
             self._port = serial.Serial(self._device, self._baud, timeout=0, exclusive=True)
         except (OSError, ValueError) as error:  # SerialException is an OSError
-            raise LinkError(f"{self._name}: {_reason(self._device, error)}") from error
+            raise LinkError(f"{self._name}: {why_not_open(self._device, error)}") from error
         self._lost.clear()
         self._intake.interrupted(self._link)
         self._readers.add(self._port.fileno(), self._readable)
@@ -106,12 +119,3 @@ def _pyserial() -> Any:
     except ImportError:
         raise LinkError("serial links need pyserial: pip install edge-wz[serial]") from None
     return serial
-
-
-def _reason(device: str, error: OSError | ValueError) -> str:
-    if isinstance(error, OSError) and (error.errno in LOCKED or "exclusively lock" in str(error)):
-        by = " and ".join(holders(device)) or "a process of another user"
-        return f"{device} is locked by {by}"
-    if isinstance(error, OSError) and error.errno:
-        return f"{device}: {os.strerror(error.errno)}"
-    return f"{device}: {error}"

@@ -43,6 +43,14 @@ class Connection:
                 break
         self._finish()
 
+    def send(self, data: bytes) -> int:
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise LinkError(f"connection lost: {error.strerror}") from error
+
     def _readable(self) -> None:
         self._read()
 
@@ -93,6 +101,14 @@ class TcpClient:
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+    def connected(self, link: int) -> bool:
+        return self._connection is not None
+
+    def send(self, link: int, data: bytes) -> int:
+        if self._connection is None:
+            raise LinkError(f"{self._name}: not connected")
+        return self._connection.send(data)
 
     async def _connect(self) -> None:
         told = ""
@@ -151,6 +167,14 @@ class TcpListener:
             self._server.close()
         for connection in list(self._connections.values()):
             connection.close()
+
+    def connected(self, link: int) -> bool:
+        return link in self._connections
+
+    def send(self, link: int, data: bytes) -> int:
+        if link not in self._connections:
+            raise LinkError(f"{self._name}: link {link} is not connected")
+        return self._connections[link].send(data)
 
     def _knocked(self) -> None:
         self._accept()
