@@ -1,27 +1,40 @@
-/* The encoder's filter at one sample (SPEC 3.1): a dot product whose taps carry the step, so the node never divides. */
+/* The encoder's filter at one sample (SPEC 3.1): a dot product whose taps carry the step, so the node never divides; then the level. */
 #ifndef WZ_FIR_H
 #define WZ_FIR_H
 
-#include "wz.h"
+#include "sections.h"
 
-/* rounding + sum of tap[i] * x[n-i] in int32 (SPEC 5.3), and `x` becomes the newest of history[0..taps-2]. */
-static inline int32_t wz_filter_sample(int32_t x, const int32_t *tap, uint32_t taps, int32_t rounding, int16_t *history)
+static inline uint32_t wz_taps(const wz_encoder_t *encoder)
 {
-    int32_t acc = rounding + tap[0] * x;
-    for (uint32_t i = 1; i < taps; i++) {
+    return WZ_TAPS == 1 ? 1 : ((const wz_nested_blob_t *)encoder->model->blob)->taps;
+}
+
+/* `acc` + sum of tap[i] * x[n-i], i >= 1, in int32 (SPEC 5.3), and `x` becomes the newest of history[0..taps-2]. */
+static inline int32_t wz_filter_older(int32_t acc, int32_t x, const int32_t *tap, uint32_t taps, int16_t *history)
+{
+    for (const int32_t *end = tap + taps; ++tap != end;) {
         int32_t older = *history;
         *history++ = (int16_t)x;
-        acc += tap[i] * older;
+        acc += *tap * older;
         x = older;
     }
     return acc;
 }
 
 /* In place of an absent sample the newest one comes again. */
-static inline void wz_repeat_sample(uint32_t taps, int16_t *history)
+void wz_repeat_sample(wz_encoder_t *encoder);
+
+/* The level nearest to one that does not fit 16 bits, counted. */
+int32_t wz_saturate(wz_encoder_t *encoder, int32_t raw);
+
+/* The level of sample x; its history moves on. */
+static inline int32_t wz_level(wz_encoder_t *encoder, const wz_nested_point_t *point, uint32_t taps, int32_t x)
 {
-    for (uint32_t i = taps; i > 2; i--)
-        history[i - 2] = history[i - 3];
+    int32_t level = point->rounding + point->tap[0] * x;
+    if (WZ_TAPS > 1 && taps > 1)
+        level = wz_filter_older(level, x, point->tap, taps, encoder->source.filter.history);
+    level >>= point->shift;
+    return level == (int16_t)level ? level : wz_saturate(encoder, level);
 }
 
 #endif

@@ -1,64 +1,47 @@
-/* See nested_quantizer.h. */
-#include "nested_quantizer.h"
-
-#include "blob.h"
-#include "convolution.h"
+/* Nested quantizer (SPEC 3): filter, round, keep the bin, pack it. A modulus that is no power of two goes through the range coder. */
+#include "bit_writer.h"
 #include "fir.h"
 #include "fixed_point.h"
 #include "level_check.h"
+#include "nested_quantizer.h"
 #include "range_coder.h"
 
-#if WZ_WITH_FILTERED
+#if WZ_WITH_NESTED || WZ_WITH_TRELLIS
 
-static const wz_nested_point_t *point_of(const wz_encoder_t *encoder)
+void wz_filtered_begin(wz_encoder_t *encoder)
 {
-    return (const wz_nested_point_t *)((const uint8_t *)encoder->model->blob + encoder->point);
+    const wz_nested_point_t *point = (const wz_nested_point_t *)wz_point(encoder);
+    encoder->packet.bits.window = 0;
+    encoder->packet.bits.syndrome = 0;
+    encoder->packet.bits.held = 0;
+    encoder->packet.bits.width = (uint8_t)wz_bit_length(point->modulus - 1u);
+    encoder->source.filter.check = WZ_CHECK_INIT;
 }
 
-/* `taps` is at the same place in both blobs. */
-static uint32_t taps_of(const wz_encoder_t *encoder)
+void wz_filtered_finish(wz_encoder_t *encoder)
 {
-    return ((const wz_nested_blob_t *)encoder->model->blob)->taps;
+#if WZ_WITH_LEVEL_CHECK
+    uint32_t bits = wz_header(encoder->model)->level_check_bits;
+    wz_put_bits(encoder, wz_check_fold(encoder->source.filter.check, bits), bits);
+#endif
+    wz_fill_byte(encoder);
 }
 
-#if WZ_WITH_TRELLIS
-static const wz_trellis_blob_t *code_of(const wz_encoder_t *encoder)
-{
-    const wz_trellis_blob_t *blob = (const wz_trellis_blob_t *)encoder->model->blob;
-    return blob->header.scheme == WZ_SCHEME_TRELLIS ? blob : (const wz_trellis_blob_t *)0;
-}
 #endif
 
-static int is_coded(uint32_t modulus)
-{
-    return WZ_WITH_CODED_BINS && (modulus & (modulus - 1)) != 0;
-}
-
-/* level + 32768, within 0 .. 65535; the rare saturation is counted. */
-static uint32_t saturated_level(wz_encoder_t *encoder, int32_t raw)
-{
-    encoder->saturated += encoder->saturated < 0x7FFFFFFF;
-    return raw < 0 ? 0 : 65535;
-}
-
-static inline uint32_t level_of(wz_encoder_t *encoder, int32_t raw)
-{
-    return raw == (int16_t)raw ? (uint32_t)(raw + 32768) : saturated_level(encoder, raw);
-}
-
-void wz_put_bits(wz_encoder_t *encoder, uint32_t value, uint32_t n)
-{
-    uint32_t held = encoder->packet.bits.held + n;
-    uint32_t window = (encoder->packet.bits.window << n) | value;
-    for (; held >= 8; encoder->position++) {
-        held -= 8;
-        encoder->payload[encoder->position] = (uint8_t)(window >> held);
-    }
-    encoder->packet.bits.held = (uint8_t)held;
-    encoder->packet.bits.window = window;
-}
+#if WZ_WITH_NESTED
 
 #if WZ_WITH_CODED_BINS
+
+static uint32_t modulus_of(const wz_encoder_t *encoder)
+{
+    return ((const wz_nested_point_t *)wz_point(encoder))->modulus;
+}
+
+static int is_coded(const wz_encoder_t *encoder)
+{
+    return (modulus_of(encoder) & (modulus_of(encoder) - 1)) != 0;
+}
 
 /* 2^28 div modulus, bit by bit; once per packet. */
 static uint32_t reciprocal_of(uint32_t modulus)
@@ -82,113 +65,81 @@ static uint32_t flat_cdf(uint32_t bin, uint32_t modulus, uint32_t reciprocal)
     return (estimate + 1) * modulus <= bin << WZ_FLAT_CDF_BITS ? estimate + 1 : estimate;
 }
 
-static void encode_level(wz_encoder_t *encoder, uint32_t u, uint32_t modulus)
+static void encode_samples(wz_encoder_t *encoder, const int16_t *samples, uint32_t count)
 {
-    uint32_t reciprocal = encoder->source.filter.reciprocal;
-    uint32_t turn = (u * ((reciprocal >> 12) + 1)) >> 16; /* SPEC 3.1; 2^16 div J = (2^28 div J) div 2^12 */
-    if (turn * modulus > u)
-        turn--;
-    uint32_t bin = u - turn * modulus;
-    uint32_t start = flat_cdf(bin, modulus, reciprocal);
-    wz_encode_symbol(encoder, start, flat_cdf(bin + 1, modulus, reciprocal) - start, WZ_FLAT_CDF_BITS);
-    encoder->source.filter.check = (uint8_t)wz_check_step(encoder->source.filter.check, turn);
+    const uint32_t modulus = modulus_of(encoder), reciprocal = encoder->source.filter.reciprocal, taps = wz_taps(encoder);
+    for (const int16_t *end = samples + count; samples != end; samples++) {
+        uint32_t u = (uint32_t)(wz_level(encoder, (const wz_nested_point_t *)wz_point(encoder), taps, *samples) + 32768);
+        uint32_t turn = (u * ((reciprocal >> 12) + 1)) >> 16; /* SPEC 3.1; 2^16 div J = (2^28 div J) div 2^12 */
+        if (turn * modulus > u)
+            turn--;
+        uint32_t bin = u - turn * modulus, start = flat_cdf(bin, modulus, reciprocal);
+        wz_encode_symbol(encoder, start, flat_cdf(bin + 1, modulus, reciprocal) - start, WZ_FLAT_CDF_BITS);
+        encoder->source.filter.check = (uint8_t)wz_check_step(encoder->source.filter.check, turn);
+    }
 }
 
 #endif
 
-void wz_nested_begin(wz_encoder_t *encoder)
+static void begin(wz_encoder_t *encoder)
 {
-    uint32_t modulus = point_of(encoder)->modulus;
-    encoder->source.filter.check = WZ_CHECK_INIT;
-    encoder->packet.bits.window = 0;
-    encoder->packet.bits.held = 0;
-    encoder->packet.bits.syndrome = 0;
+    wz_filtered_begin(encoder);
 #if WZ_WITH_CODED_BINS
-    if (is_coded(modulus)) {
-        encoder->source.filter.reciprocal = reciprocal_of(modulus);
+    if (is_coded(encoder)) {
+        encoder->source.filter.reciprocal = reciprocal_of(modulus_of(encoder));
         wz_start_coder(encoder);
     }
-#else
-    (void)modulus;
 #endif
 }
 
-void wz_nested_absent(wz_encoder_t *encoder)
+/* The bins of a power of two, packed: the loop that most nodes spend their life in. */
+static void samples(wz_encoder_t *encoder, const int16_t *samples, uint32_t count)
 {
-    wz_repeat_sample(taps_of(encoder), encoder->source.filter.history);
-}
-
-void wz_nested_samples(wz_encoder_t *encoder, const int16_t *samples, uint32_t count)
-{
-    const wz_nested_point_t *point = point_of(encoder);
-    const uint32_t taps = taps_of(encoder), bits = wz_bit_length(point->modulus) - 1;
-    for (; count != 0; count--) {
-        int32_t acc = wz_filter_sample(*samples++, point->tap, taps, point->rounding, encoder->source.filter.history);
-        uint32_t u = level_of(encoder, acc >> point->shift);
 #if WZ_WITH_CODED_BINS
-        if (is_coded(point->modulus)) {
-            encode_level(encoder, u, point->modulus);
-            continue;
-        }
+    if (is_coded(encoder)) {
+        encode_samples(encoder, samples, count);
+        return;
+    }
 #endif
-        uint32_t low = u & (point->modulus - 1), turn = u >> bits;
+    const wz_nested_point_t *point = (const wz_nested_point_t *)wz_point(encoder);
+    const uint32_t taps = wz_taps(encoder), width = encoder->packet.bits.width, above = 32 - width;
 #if WZ_WITH_LEVEL_CHECK
-        if (wz_header(encoder->model)->level_check_bits != 0)
-            encoder->source.filter.check = (uint8_t)wz_check_step(encoder->source.filter.check, turn);
+    const uint32_t check_bits = wz_header(encoder->model)->level_check_bits;
 #endif
-#if WZ_WITH_TRELLIS
-        const wz_trellis_blob_t *code = code_of(encoder);
-        if (code) {
-            uint32_t state = wz_syndrome_step(encoder->packet.bits.syndrome, turn, code->h0, code->h1);
-            encoder->packet.bits.syndrome = (uint16_t)(state >> 1);
-            wz_put_bits(encoder, (low << 1) | (state & 1), bits + 1);
-            continue;
-        }
-#endif
-        wz_put_bits(encoder, low, bits);
-    }
-}
-
-#if WZ_WITH_TRELLIS
-/* Tail-biting: what the register still holds is added to the first syndromes, round and round, in the payload itself. `width`: bits of an
- * index, whose last one is the syndrome. */
-static void fold_register(wz_encoder_t *encoder, uint32_t width, uint32_t payload_bits)
-{
-    uint32_t at = width - 1;
-    for (uint32_t left = encoder->packet.bits.syndrome; left != 0 && payload_bits != 0; left >>= 1) {
-        encoder->payload[at >> 3] ^= (uint8_t)((left & 1) << (7 - (at & 7)));
-        at += width;
-        if (at >= payload_bits)
-            at = width - 1;
-    }
-}
-#endif
-
-void wz_nested_finish(wz_encoder_t *encoder)
-{
-    const wz_blob_header_t *header = wz_header(encoder->model);
-    uint32_t modulus = point_of(encoder)->modulus, check_bits = header->level_check_bits;
-    uint32_t check = wz_check_fold(encoder->source.filter.check, check_bits);
-#if WZ_WITH_CODED_BINS
-    if (is_coded(modulus)) {
+    uint32_t window = encoder->packet.bits.window, held = encoder->packet.bits.held;
+    uint8_t *out = encoder->payload + encoder->position;
+    for (const int16_t *end = samples + count; samples != end; samples++) {
+        uint32_t level = (uint32_t)wz_level(encoder, point, taps, *samples);
+#if WZ_WITH_LEVEL_CHECK
         if (check_bits != 0)
-            wz_encode_bits(encoder, check, check_bits);
+            encoder->source.filter.check = (uint8_t)wz_check_step(encoder->source.filter.check, ((level + 32768) >> width) & 255);
+#endif
+        window |= (level << above) >> held; /* level and level + 32768 have the same bin, as the modulus is at most 32768 */
+        for (held += width; held >= 8; held -= 8) {
+            *out++ = (uint8_t)(window >> 24);
+            window <<= 8;
+        }
+    }
+    encoder->packet.bits.window = window;
+    encoder->packet.bits.held = (uint8_t)held;
+    encoder->position = (uint16_t)(out - encoder->payload);
+}
+
+static void finish(wz_encoder_t *encoder)
+{
+#if WZ_WITH_CODED_BINS
+    if (is_coded(encoder)) {
+        uint32_t bits = wz_header(encoder->model)->level_check_bits;
+        wz_encode_bits(encoder, wz_check_fold(encoder->source.filter.check, bits), bits);
         wz_finish_coder(encoder);
         return;
     }
 #endif
-    uint32_t payload_bits = 8u * encoder->position + encoder->packet.bits.held;
-    if (check_bits != 0)
-        wz_put_bits(encoder, check, check_bits);
-    if (encoder->packet.bits.held != 0)
-        wz_put_bits(encoder, 0, 8u - encoder->packet.bits.held);
-#if WZ_WITH_TRELLIS
-    if (code_of(encoder))
-        fold_register(encoder, wz_bit_length(modulus), payload_bits);
-#else
-    (void)payload_bits;
-    (void)modulus;
-#endif
+    wz_filtered_finish(encoder);
 }
+
+const wz_scheme_t wz_nested = {
+    WZ_SCHEME_NESTED, wz_nested_check, wz_nested_at, wz_nested_need, begin, samples, wz_repeat_sample, finish,
+};
 
 #endif

@@ -1,13 +1,12 @@
-/* Scheme `predictive` (SPEC 4): closed-loop prediction, exact quantisation without a division, range coding with conditional tables.
- * A packet stands alone: wz_predictive_begin forgets the one before. */
+/* Between predictor.c and predictive_section.c. */
 #ifndef WZ_PREDICTOR_H
 #define WZ_PREDICTOR_H
 
-#include "wz.h"
+#include "scheme.h"
+#include "sections.h"
 
-void wz_predictive_begin(wz_encoder_t *encoder);
-void wz_predictive_samples(wz_encoder_t *encoder, const int16_t *samples, uint32_t count);
-void wz_predictive_absent(wz_encoder_t *encoder);
-void wz_predictive_finish(wz_encoder_t *encoder);
+wz_status_t wz_predictive_check(const void *blob, uint32_t end);
+uint32_t wz_predictive_at(const void *blob, uint32_t rate_point);
+wz_need_t wz_predictive_need(const void *blob, uint32_t rate_point);
 
 #endif

@@ -54,10 +54,16 @@ typedef enum {
     WZ_BLOB_TABLE = -24      /* a table that does not rise from 0 to its total */
 } wz_status_t;
 
+typedef struct wz_scheme wz_scheme_t; /* scheme.h */
+
 /* A blob that was checked. Fill it by wz_model_open only. */
 typedef struct {
     const void *blob;
     const uint8_t *id; /* WZ_MODEL_ID_BYTES: the first 8 bytes of the blob's SHA-256, as `edge-wz inspect` prints them */
+    const wz_scheme_t *scheme;
+    uint16_t front_bytes;  /* of the buffer, before the payload */
+    uint16_t work_at;      /* where in the buffer the scheme's work space begins */
+    uint32_t buffer_bytes; /* all of it */
 } wz_model_t;
 
 /* Who the node is. `start_ms` may change while the encoder runs (a clock was set): the next hello tells it; call wz_announce. */
@@ -93,14 +99,19 @@ typedef struct {
     const wz_node_t *node;
     union { /* of one packet */
         struct {
-            uint32_t window;   /* bits not yet written, the newest lowest */
+            uint32_t window;   /* bits not yet written, from the top down */
             uint16_t syndrome; /* trellis: register of the convolution */
             uint8_t held;      /* how many bits of `window` count */
+            uint8_t width;     /* of a bin index; log2 q */
         } bits;
         struct {
             uint32_t low;
             uint32_t range;
         } coder;
+        struct {
+            uint32_t table; /* layered: where in the blob the intervals are */
+            uint32_t count; /* of present samples */
+        } messages;
         struct {
             uint16_t lead;  /* how far before `payload` the frame begins */
             uint16_t bytes; /* of the frame that waits to be taken */
@@ -160,9 +171,9 @@ void wz_announce(wz_encoder_t *encoder);
 /* From the next packet on. WZ_COUNT if the model has no such point. */
 wz_status_t wz_set_rate_point(wz_encoder_t *encoder, uint32_t rate_point);
 
-/* Go on with another model, in this or another buffer, between packets: wz_flush, take the short packet, then this. The hello that was due
- * and not taken is replaced by one of the new model; the filter's history starts from zero; a rate point that the model does not have
- * becomes 0. On WZ_BUSY or WZ_NO_SPACE nothing has changed. */
+/* Go on with another model, in this or another buffer, between packets: wz_flush, wz_take until 0, then this. A hello of the new model is
+ * then due; the filter's history starts from zero; a rate point that the model does not have becomes 0. On WZ_BUSY or WZ_NO_SPACE
+ * nothing has changed. */
 wz_status_t wz_switch_model(wz_encoder_t *encoder, const wz_model_t *model, void *buffer, uint32_t buffer_bytes);
 
 /* Between packets, as after wz_take answered 0: fill this buffer next, while the last frame is still on its way out of the other one. Of the

@@ -13,6 +13,12 @@
 #ifndef WZ_WITH_PREDICTIVE
 #define WZ_WITH_PREDICTIVE 1
 #endif
+#ifndef WZ_WITH_SYNDROME
+#define WZ_WITH_SYNDROME 1
+#endif
+#ifndef WZ_WITH_LAYERED
+#define WZ_WITH_LAYERED 1
+#endif
 #ifndef WZ_WITH_CODED_BINS /* nested: a modulus that is no power of two */
 #define WZ_WITH_CODED_BINS 1
 #endif
@@ -24,8 +30,9 @@
 #endif
 
 #define WZ_HISTORY_SLOTS (WZ_TAPS > 1 ? WZ_TAPS - 1 : 1)
-#define WZ_WITH_FILTERED (WZ_WITH_NESTED || WZ_WITH_TRELLIS)
-#define WZ_WITH_RANGE_CODER (WZ_WITH_PREDICTIVE || (WZ_WITH_NESTED && WZ_WITH_CODED_BINS))
+#define WZ_WITH_FILTERED (WZ_WITH_NESTED || WZ_WITH_TRELLIS || WZ_WITH_SYNDROME)
+#define WZ_WITH_BITS (WZ_WITH_FILTERED || WZ_WITH_LAYERED)
+#define WZ_WITH_RANGE_CODER (WZ_WITH_PREDICTIVE || WZ_WITH_LAYERED || (WZ_WITH_NESTED && WZ_WITH_CODED_BINS))
 
 /* What the code relies on, at compile time. */
 #define WZ_ASSERT(name, condition) typedef char wz_assert_##name[(condition) ? 1 : -1]

@@ -1,6 +1,7 @@
-/* The node blob (SPEC 5) as it lies in flash. Structs follow the document's tables; every field is aligned by its rules. */
-#ifndef WZ_BLOB_H
-#define WZ_BLOB_H
+/* The scheme sections of the node blob (SPEC 5.1, 5.2, 9.3, 10.3, 11.5) as they lie in flash; the checks are in *_section.c. Structs follow the
+ * document's tables; every field is aligned by its rules. */
+#ifndef WZ_SECTIONS_H
+#define WZ_SECTIONS_H
 
 #include "wz.h"
 
@@ -12,6 +13,7 @@ typedef struct {
     uint32_t scale[2], offset[2]; /* f64, not read by the encoder */
 } wz_blob_header_t;
 
+/* `taps` is at the same place in all schemes with a filter. */
 typedef struct {
     wz_blob_header_t header;
     uint8_t taps, zero[3];
@@ -24,7 +26,7 @@ typedef struct {
     uint8_t quantizer, variant;
 } wz_trellis_blob_t;
 
-/* Of nested and trellis. */
+/* Of nested and trellis; `shift`, `rounding` and `tap` are at the same place in syndrome. */
 typedef struct {
     uint16_t modulus;
     uint8_t shift, zero;
@@ -60,10 +62,13 @@ static inline const wz_blob_header_t *wz_header(const wz_model_t *model)
     return (const wz_blob_header_t *)model->blob;
 }
 
-/* Where in the blob a rate point begins. */
-uint32_t wz_point_offset(const wz_model_t *model, uint32_t rate_point);
+/* Whether sum |weight| * 32768 + |bias| + margin stays below 2^31. */
+int wz_fits_32_bits(const int32_t *weights, uint32_t count, int32_t bias, uint32_t margin);
 
-/* A bound of the payload's bytes over all rate points. */
-uint32_t wz_max_payload_bytes(const wz_model_t *model);
+/* Number of taps, against the format and this build. */
+wz_status_t wz_check_taps(const void *blob);
+
+/* Shift, rounding and taps of one rate point. */
+wz_status_t wz_check_filter(const void *blob, const wz_nested_point_t *point);
 
 #endif
