@@ -15,11 +15,13 @@ settings.load_profile("edge_wz")
 NEEDS = {  # by marker; each is also the name of an extra
     "train": ("torch", "onnx", "onnxruntime"),
     "serial": ("serial",),
+    "deploy": ("serial", "smpclient"),
     "emulator": ("unicorn",),
 }
 TOOLS = {  # by marker: a program, and the Debian package that has it
     "c": ("gcc", "gcc"),
     "arm": ("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
+    "qemu": ("qemu-system-arm", "qemu-system-arm"),
     "riscv": ("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
 }
 

@@ -26,6 +26,7 @@ static inline void enable_interrupts(void)
 void uart_start(void);
 void uart_send_next(void);    /* after bytes were put into an idle ring: send the first */
 void uart_receive_more(void); /* there is room again: unmask what `uart_received` refused */
+void uart_tick(void);         /* by the tick of a board whose UART may fail to interrupt */
 
 /* Rings between the interrupt and the main loop (rings.c). */
 int uart_received(uint8_t byte);  /* by the interrupt; 0 when full: leave the byte in the UART and mask the interrupt */

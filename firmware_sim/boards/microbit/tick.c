@@ -31,4 +31,5 @@ void irq8(void)
 {
     COMPARE = 0;
     tick_ms++;
+    uart_tick();
 }
