@@ -22,7 +22,8 @@ class Indices:
     A packet with a negative status (`kernels.status`) has no levels at all: its slots count as lost.
     """
 
-    values: np.ndarray  # int32[B, N] bins (nested), 2 * low + syndrome (trellis), SPEC 10.2 (syndrome) or levels (predictive), NO_LEVEL where nothing is known
+    # int32[B, N] bins (nested), 2 * low + syndrome (trellis), SPEC 10.2 (syndrome) or levels (predictive), NO_LEVEL where nothing is known
+    values: np.ndarray
     present: np.ndarray  # bool[B, N], False past the count
     counts: np.ndarray  # int32[B]
     checks: np.ndarray  # int32[B] level checks, -1 none

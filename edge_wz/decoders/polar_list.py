@@ -8,7 +8,8 @@ of certain ratio (shortening). The walk through the code is a program made once 
 are all known or all unknown are single steps, and all paths take each step together: then the arrays of a step are dead for all
 paths at once, and a path is a column of row numbers, copied in place of its contents.
 
-Path metrics are -ln P(path | side information), but for the rational function that stands in for ln(1 + exp(-x)); with `size` 1 this is plain successive
+Path metrics are -ln P(path | side information), but for the rational function that stands in for ln(1 + exp(-x)); with `size` 1 this is plain
+successive
 cancellation, and no metric is kept.
 
 References: Tal and Vardy, "List decoding of polar codes" (2015); Balatsoukas-Stimming, Parizi, Burg, "LLR-based successive cancellation list
@@ -57,7 +58,7 @@ def program(known: np.ndarray) -> np.ndarray:
     return np.array(steps, dtype=np.int32).reshape(-1, 3)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def transform(bits):
     """The polar transform in place, bits uint8[2^m]; its own inverse."""
     half = 1
@@ -69,7 +70,7 @@ def transform(bits):
         half *= 2
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def llr_tree(masses, out):
     """A row of `trees` from the masses float64[2^C] of the values of the bits of one sample, lowest bit = first plane; masses is destroyed."""
     size = masses.shape[0]
@@ -85,20 +86,20 @@ def llr_tree(masses, out):
         size = half
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _steep(x):
     """1 / ln(1 + exp(-x)) for x >= 0; its first five coefficients are those of the series, so that weak ratios combine exactly."""
     x = min(x, _FAR)
     return _C0 + x * (_C1 + x * (_C2 + x * (_C3 + x * (_C4 + x * (_C5 + x * _C6)))))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _soft(x):
     """ln(1 + exp(-x)) for x >= 0, to 0.0005."""
     return _ONE / _steep(x)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _check(a, b):
     """Ratio of the sum of two bits, 2 atanh(tanh(a/2) tanh(b/2))."""
     near, far = _steep(abs(a - b)), _steep(abs(a + b))
@@ -107,26 +108,39 @@ def _check(a, b):
     return (near - far) / (near * far) - min(abs(a), abs(b))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _fork(ratios, size, out):
     for i in range(size):
         out[i] = _check(ratios[i], ratios[i + size])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _fork_right(ratios, bits, size, out):
     for i in range(size):
         a, b = ratios[i], ratios[i + size]
         out[i] = b - a if bits[i] else b + a
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _fork_shifted(ratios, size, out):
     for i in range(size):
         out[i] = ratios[i] + ratios[i + size]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
+def known_before(ratios):
+    """In place: from the ratios of a vector of zero bits to those of its transform, each given all positions before it (float32[2^m])."""
+    half = ratios.shape[0] >> 1
+    while half > 0:
+        for first in range(0, ratios.shape[0], 2 * half):
+            for i in range(first, first + half):
+                a, b = ratios[i], ratios[i + half]
+                ratios[i] = _check(a, b)
+                ratios[i + half] = a + b
+        half >>= 1
+
+
+@njit(cache=True, error_model="numpy")
 def _cost_known(ratios, size, lanes):
     """-ln P(all bits zero)."""
     if size < _LANES:
@@ -146,7 +160,7 @@ def _cost_known(ratios, size, lanes):
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _cost_remainder(ratios, size, lanes):
     """The same for the sums of the two halves of 2 * size ratios."""
     if size < _LANES:
@@ -168,7 +182,7 @@ def _cost_remainder(ratios, size, lanes):
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _least_sure(ratios, size, most, order):
     """Positions of the `most` smallest |ratio|, rising; returns how many."""
     found = 0
@@ -189,24 +203,24 @@ def _least_sure(ratios, size, most, order):
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _split(paths, size, metrics, costs, rows, flips, bit, ranked, spare):
     """Each of `paths` may take the branch of metric + cost besides its own; the best `size` stay. Returns how many there are then.
 
     `rows` (slots, size): what a path is; a newcomer takes the column of its origin, in the place of one that went.
     """
     best = metrics[0] + costs[0]
-    for l in range(1, paths):
-        best = min(best, metrics[l] + costs[l])
+    for path in range(1, paths):
+        best = min(best, metrics[path] + costs[path])
     if paths == size:
         worst = metrics[0]
-        for l in range(1, paths):
-            worst = max(worst, metrics[l])
+        for path in range(1, paths):
+            worst = max(worst, metrics[path])
         if best >= worst:
             return paths
     total = 2 * paths
-    for l in range(paths):
-        ranked[l], ranked[paths + l] = metrics[l], metrics[l] + costs[l]
+    for path in range(paths):
+        ranked[path], ranked[paths + path] = metrics[path], metrics[path] + costs[path]
     bar = np.inf
     if total > size:
         for i in range(1, total):
@@ -218,15 +232,15 @@ def _split(paths, size, metrics, costs, rows, flips, bit, ranked, spare):
             ranked[j] = value
         bar = ranked[size - 1]
     free, room = 0, size - paths
-    for l in range(paths):
-        if metrics[l] > bar:
-            spare[free] = l
+    for path in range(paths):
+        if metrics[path] > bar:
+            spare[free] = path
             free += 1
     places = free + room
     taken = 0
     before = paths
-    for l in range(before):
-        if metrics[l] <= bar and metrics[l] + costs[l] <= bar and taken < places:
+    for path in range(before):
+        if metrics[path] <= bar and metrics[path] + costs[path] <= bar and taken < places:
             if taken < free:
                 to = spare[taken]
             else:
@@ -234,14 +248,14 @@ def _split(paths, size, metrics, costs, rows, flips, bit, ranked, spare):
                 paths += 1
             taken += 1
             for k in range(rows.shape[0]):
-                rows[k, to] = rows[k, l]
-            metrics[to] = metrics[l] + costs[l]
+                rows[k, to] = rows[k, path]
+            metrics[to] = metrics[path] + costs[path]
             costs[to] = np.inf
-            flips[to] = flips[l] | bit
+            flips[to] = flips[path] | bit
     return paths
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _unknown(level, paths, size, ratios, row_of, rows, metrics, bits, work):
     """A subtree of which nothing is known: hard decisions, and for a list the likeliest flips of the least sure bits."""
     costs, flips, order, ranked, spare, sums, seen, _ = work
@@ -249,9 +263,9 @@ def _unknown(level, paths, size, ratios, row_of, rows, metrics, bits, work):
     if size > 1:
         most = min(size - 1, length, MOST_FLIPS)
         seen[:] = 0
-        for l in range(paths):
-            own = row_of[l]
-            flips[l] = 0
+        for path in range(paths):
+            own = row_of[path]
+            flips[path] = 0
             if seen[own] == 0:
                 part = ratios[own, length : 2 * length]
                 _least_sure(part, length, most, order[own])
@@ -260,19 +274,19 @@ def _unknown(level, paths, size, ratios, row_of, rows, metrics, bits, work):
                     total += _soft(abs(part[i]))
                 sums[own] = total
                 seen[own] = 1
-            metrics[l] += sums[own]
+            metrics[path] += sums[own]
         for j in range(most):
-            for l in range(paths):
-                own = row_of[l]
-                costs[l] = abs(ratios[own, length + order[own, j]])
+            for path in range(paths):
+                own = row_of[path]
+                costs[path] = abs(ratios[own, length + order[own, j]])
             paths = _split(paths, size, metrics, costs, rows, flips, 1 << j, ranked, spare)
-    for l in range(paths):
-        own = row_of[l]
-        source, out = ratios[own, length : 2 * length], bits[l, length : 2 * length]
+    for path in range(paths):
+        own = row_of[path]
+        source, out = ratios[own, length : 2 * length], bits[path, length : 2 * length]
         for i in range(length):
             out[i] = source[i] < _ZERO
         if size > 1:
-            mask, j = flips[l], 0
+            mask, j = flips[path], 0
             while mask:
                 if mask & 1:
                     out[order[own, j]] ^= 1
@@ -281,17 +295,17 @@ def _unknown(level, paths, size, ratios, row_of, rows, metrics, bits, work):
     return paths
 
 
-@njit(cache=True)
-def _distinct(row_of, paths, l):
-    """The first path that shares the row of path l."""
-    own = row_of[l]
-    for k in range(l):
+@njit(cache=True, error_model="numpy")
+def _distinct(row_of, paths, path):
+    """The first path that shares the row of a path."""
+    own = row_of[path]
+    for k in range(path):
         if row_of[k] == own:
             return k
-    return l
+    return path
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _walk(steps, first, last, paths, size, ratios, left, right, rows, metrics, work):
     """One plane: from the ratios of its top level to its bits in `left`, same level. Returns the number of paths.
 
@@ -303,58 +317,58 @@ def _walk(steps, first, last, paths, size, ratios, left, right, rows, metrics, w
         half = 1 << level >> 1
         above, here = rows[level], rows[level - 1]
         if operation == FORK:
-            for l in range(paths):
-                same = _distinct(above, paths, l) if size > 1 else l
-                if same == l:
-                    _fork(ratios[above[l], 2 * half : 4 * half], half, ratios[l, half : 2 * half])
-            for l in range(paths):
-                here[l] = _distinct(above, paths, l)
+            for path in range(paths):
+                same = _distinct(above, paths, path) if size > 1 else path
+                if same == path:
+                    _fork(ratios[above[path], 2 * half : 4 * half], half, ratios[path, half : 2 * half])
+            for path in range(paths):
+                here[path] = _distinct(above, paths, path)
         elif operation == REMAINDER:
             if size > 1:
-                for l in range(paths):
-                    same = _distinct(above, paths, l)
-                    if same == l:
-                        sums[l] = _cost_remainder(ratios[above[l], 2 * half : 4 * half], half, lanes)
-                    metrics[l] += sums[same]
+                for path in range(paths):
+                    same = _distinct(above, paths, path)
+                    if same == path:
+                        sums[path] = _cost_remainder(ratios[above[path], 2 * half : 4 * half], half, lanes)
+                    metrics[path] += sums[same]
         elif operation == FORK_RIGHT:
-            for l in range(paths):
+            for path in range(paths):
                 _fork_right(
-                    ratios[above[l], 2 * half : 4 * half], left[rows[16 + level - 1, l], half : 2 * half], half,
-                    ratios[l, half : 2 * half],
+                    ratios[above[path], 2 * half : 4 * half], left[rows[16 + level - 1, path], half : 2 * half], half,
+                    ratios[path, half : 2 * half],
                 )  # fmt: skip
-            for l in range(paths):
-                here[l] = l
+            for path in range(paths):
+                here[path] = path
         elif operation == FORK_SHIFTED:
-            for l in range(paths):
-                if _distinct(above, paths, l) == l:
-                    _fork_shifted(ratios[above[l], 2 * half : 4 * half], half, ratios[l, half : 2 * half])
-            for l in range(paths):
-                here[l] = _distinct(above, paths, l)
+            for path in range(paths):
+                if _distinct(above, paths, path) == path:
+                    _fork_shifted(ratios[above[path], 2 * half : 4 * half], half, ratios[path, half : 2 * half])
+            for path in range(paths):
+                here[path] = _distinct(above, paths, path)
         elif operation == KNOWN:
             full = 2 * half if level > 0 else 1
             out = left if side == LEFT else right
-            for l in range(paths):
-                out[l, full : 2 * full] = 0
+            for path in range(paths):
+                out[path, full : 2 * full] = 0
                 if size > 1:
-                    same = _distinct(above, paths, l)
-                    if same == l:
-                        sums[l] = _cost_known(ratios[above[l], full : 2 * full], full, lanes)
-                    metrics[l] += sums[same]
+                    same = _distinct(above, paths, path)
+                    if same == path:
+                        sums[path] = _cost_known(ratios[above[path], full : 2 * full], full, lanes)
+                    metrics[path] += sums[same]
             if side == LEFT:
-                for l in range(paths):
-                    rows[16 + level, l] = l
+                for path in range(paths):
+                    rows[16 + level, path] = path
         elif operation == UNKNOWN:
             paths = _unknown(level, paths, size, ratios, above, rows, metrics, left if side == LEFT else right, work)
             if side == LEFT:
-                for l in range(paths):
-                    rows[16 + level, l] = l
+                for path in range(paths):
+                    rows[16 + level, path] = path
         else:
             out = left if side == LEFT else right
-            for l in range(paths):
-                a, b = out[l, 2 * half : 3 * half], out[l, 3 * half : 4 * half]
-                second = right[l, half : 2 * half]
+            for path in range(paths):
+                a, b = out[path, 2 * half : 3 * half], out[path, 3 * half : 4 * half]
+                second = right[path, half : 2 * half]
                 if operation == JOIN:
-                    first_half = left[rows[16 + level - 1, l], half : 2 * half]
+                    first_half = left[rows[16 + level - 1, path], half : 2 * half]
                     for i in range(half):
                         a[i] = first_half[i] ^ second[i]
                 else:
@@ -363,29 +377,29 @@ def _walk(steps, first, last, paths, size, ratios, left, right, rows, metrics, w
                 for i in range(half):
                     b[i] = second[i]
             if side == LEFT:
-                for l in range(paths):
-                    rows[16 + level, l] = l
+                for path in range(paths):
+                    rows[16 + level, path] = path
     return paths
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _enter(trees, count, plane, paths, low, low_rows, shift, ratios, rows, level):
     """Top-level ratios of each path, given its lower planes."""
     n = 1 << level
-    for l in range(paths):
-        out = ratios[l, n : 2 * n]
-        own = low[low_rows[l]]
+    for path in range(paths):
+        out = ratios[path, n : 2 * n]
+        own = low[low_rows[path]]
         for i in range(count):
             value = trees[i, (1 << plane) + own[i]]
             out[i] = -value if shift[i] else value
         for i in range(count, n):
             out[i] = CERTAIN
-        rows[level, l] = l
+        rows[level, path] = path
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def decode(trees, count, level, steps, edges, shifts, size, space, values, metrics):
-    """Up to `size` paths, in no order; returns how many. values uint8[size, n]: bit c of values[l, i] is sample i's bit in plane c.
+    """Up to `size` paths, in no order; returns how many. values uint8[size, n]: bit c of values[path, i] is sample i's bit in plane c.
 
     trees float32[count, 2^C]; steps of plane c: edges[c] .. edges[c+1]; shifts uint8[C, n] of `coset_shift`; space: `workspace`.
     """
@@ -396,17 +410,17 @@ def decode(trees, count, level, steps, edges, shifts, size, space, values, metri
     rows[:] = 0
     values[0, :n] = 0
     for c in range(planes):
-        for l in range(paths):
-            rows[32, l] = l
+        for path in range(paths):
+            rows[32, path] = path
         _enter(trees, count, c, paths, values, rows[32], shifts[c], ratios, rows, level)
         paths = _walk(steps, edges[c], edges[c + 1], paths, size, ratios, left, right, rows, metrics, work)
-        for l in range(paths):
-            found = left[rows[16 + level, l], n : 2 * n]
-            before, after = values[rows[32, l]], other[l]
+        for path in range(paths):
+            found = left[rows[16 + level, path], n : 2 * n]
+            before, after = values[rows[32, path]], other[path]
             for i in range(n):
                 after[i] = before[i] | ((found[i] ^ shifts[c, i]) << c)
-        for l in range(paths):
-            values[l, :n] = other[l, :n]
+        for path in range(paths):
+            values[path, :n] = other[path, :n]
     return paths
 
 
