@@ -126,8 +126,8 @@ def _panel(panel: Any, variance: float, mode: str, rows: list[Row]) -> None:
     panel.set_title(f"{mode}, noise variance {variance:g}")
     panel.set_xlabel(f"{bits} per sample, all layers so far")
     panel.set_ylabel("distortion, dB of the side information's variance")
-    floor = float(points.wyner_ziv_db(variance, np.array([4.2]))[0])
-    panel.set(xlim=(0, 4.2), ylim=(floor, 10 * np.log10(variance) + 4))
+    lowest = min(row.distortion_db for row in rows)
+    panel.set(xlim=(0, 4.2), ylim=(lowest - 3, 10 * np.log10(variance) + 4))
     panel.grid(alpha=0.25)
 
 
@@ -143,7 +143,7 @@ def _kind(row: Row) -> str:
 def draw_bins(store: Store, networks: bool, path: Path) -> None:
     """222 and 44 in conditional mode at variance 0.1: the networks' own bins, or the designed ones without networks."""
     pyplot = _pyplot()
-    sheet = pyplot.figure(figsize=(15, 12))
+    sheet = pyplot.figure(figsize=(15, 13), layout="constrained")
     parts = sheet.subfigures(2, 1, hspace=0.02)
     for part, model in zip(parts, points.LAYERED, strict=True):
         case = Case(0.1, "conditional", model)
@@ -201,7 +201,8 @@ def _reconstructions(panel: Any, case: Case, point: LayeredRatePoint, depth: int
         panel.plot(y, value, linewidth=1.1, label=digits + "X" * (len(alphabets) - depth))
     panel.plot(y, y, ":", color="#bdbdbd", linewidth=1)
     panel.set_xlabel("side information")
-    panel.legend(fontsize=6 if size > 8 else 7, ncol=2, frameon=False)
+    if size <= 8:
+        panel.legend(fontsize=7, ncol=2, frameon=False)
 
 
 def _pyplot() -> Any:
