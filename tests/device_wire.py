@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import functools
 import os
 import select
@@ -100,8 +101,8 @@ class Wire:
             start = self._data.find(b"\x06\x09")
             end = self._data.find(b"\n", start)
             if start < 0 or end < 0:
-                select.select([self._port], [], [], end_s - time.monotonic())
-                self._data += os.read(self._port, 1 << 16)
+                if select.select([self._port], [], [], max(0.0, end_s - time.monotonic()))[0]:
+                    self._data += os.read(self._port, 1 << 16)
                 continue
             raw = parse_line(self._data[start : end + 1])
             if raw is None:  # a frame that looked like one
@@ -113,6 +114,16 @@ class Wire:
             )[4:8], raw
             return dict(cbor2.loads(raw[8:]))
         raise AssertionError(f"no answer; heard {self._data[-200:]!r}")
+
+    def wake(self) -> None:
+        """Echo until it is answered: what comes while a chip restarts is lost."""
+        for attempt in range(50):
+            self._sequence = (self._sequence + 1) % 256
+            self.send(lines(message(*ECHO, WRITE, cbor2.dumps({"d": ""}), self._sequence)))
+            with contextlib.suppress(AssertionError):
+                self.answer(self._sequence, ECHO, WRITE, 0.3 + 0.1 * attempt)
+                return
+        raise AssertionError("the node does not wake up")
 
     def upload(self, data: bytes, piece: int = 96, **more: Any) -> dict[str, Any]:
         reply = self.ask(UPLOAD, WRITE, off=0, len=len(data), data=data[:piece], **more)

@@ -113,6 +113,7 @@ def test_a_restart_keeps_the_model_and_raises_the_epoch(board, tmp_path):
         node.recording.feed(codes[:160])
         wire.packets()
         wire.ask(RESET, WRITE)
+        wire.wake()
         assert wire.ask(STATE)["epoch"] == 1
         node.recording.feed(codes[160:])
         wire.resume()

@@ -23,7 +23,8 @@
 #define WZ_DEVICE_VERSION "0.1.0"
 #define WZ_DEVICE_SCHEMES \
     ((uint32_t)WZ_WITH_NESTED << WZ_SCHEME_NESTED | (uint32_t)WZ_WITH_PREDICTIVE << WZ_SCHEME_PREDICTIVE | \
-     (uint32_t)WZ_WITH_TRELLIS << WZ_SCHEME_TRELLIS) /* bit s: scheme code s */
+     (uint32_t)WZ_WITH_TRELLIS << WZ_SCHEME_TRELLIS | (uint32_t)WZ_WITH_SYNDROME << WZ_SCHEME_SYNDROME | \
+     (uint32_t)WZ_WITH_LAYERED << WZ_SCHEME_LAYERED) /* bit s: scheme code s */
 #ifndef WZ_DEVICE_IDLE_MS
 #define WZ_DEVICE_IDLE_MS 10000 /* without a request: back to data mode */
 #endif
