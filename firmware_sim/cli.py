@@ -114,6 +114,9 @@ def _node_summary(result: Any) -> str:
 @click.option("--start-ms", default=DEFAULT_START_MS, help="Unix time of the first sample, 0 = nodes without a clock.")
 @click.option("--out", "out_path", type=click.Path(path_type=Path), help="Write the true samples here (CSV, .csv.gz).")
 @click.option("--write-fleet", type=click.Path(path_type=Path), help="Write a fleet file of the --nodes dealt out.")
+@click.option("--radio", help="Estimate current and battery life: 802.15.4, 802.15.4-ack, ble-adv, ble, lora-sf7 .. lora-sf12.")
+@click.option("--mcu", default="stm32l031", show_default=True, help="For --radio: nrf51822, stm32l031, stm32l152, nrf52832.")
+@click.option("--battery-mah", type=click.FloatRange(min=0, min_open=True), default=2400.0, show_default=True, help="For --radio.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def simulate(**options: Any) -> None:
     """Run a fleet of nodes over a lossy channel, into a capture, a live gateway, or a pipeline in this process.
@@ -187,6 +190,7 @@ def _run(members: Any, samples: Any, options: dict[str, Any]) -> None:
     from firmware_sim.links import open_link
 
     shared, url = options["shared"], options["url"]
+    energy = _energy(options)
     if not shared and url.startswith(("tcp:", "pty", "serial:")) and len(members) > 1:
         raise InputError(f"--to {url}: one byte path for {len(members)} nodes is a shared link")
     spec = RunSpec(options["start_ms"], shared, options["epoch"], options["rate_point"])
@@ -208,6 +212,10 @@ def _run(members: Any, samples: Any, options: dict[str, Any]) -> None:
                 simulation.deliver(link, run.deliveries, numbers, options["pace"], advance)
             link_bytes = link.bytes_written
     result = simulation.report(members, run, link_bytes, time.monotonic() - begun_s, outcomes)
+    if energy is not None:
+        found = energy(members, run.sent)
+        for row in result["nodes"]:
+            row["energy"] = found[row["name"]]
     if options["as_json"]:
         click.echo(json.dumps(result))
     else:
@@ -228,6 +236,21 @@ def _print(result: dict[str, Any]) -> None:
         f" {channel['reordered']} reordered, {channel['flipped']} damaged, {channel['delivered']} delivered"
     )
     click.echo(f"{result['link_bytes']} bytes on the link, {result['elapsed_s']:.1f} s")
+    if "energy" in nodes[0]:
+        from firmware_sim.energy import lines
+
+        click.echo("\n".join(lines({row["name"]: row["energy"] for row in nodes})))
+
+
+def _energy(options: dict[str, Any]) -> Any:
+    """What estimates a run, None if nobody asked. Names are looked up before anything is simulated."""
+    if options["radio"] is None:
+        return None
+    from export.energy import mcu_named, radio_named
+    from firmware_sim.energy import rows
+
+    mcu, radio = mcu_named(options["mcu"]), radio_named(options["radio"])
+    return lambda members, sent: rows(members, sent, mcu, radio, options["battery_mah"])
 
 
 def _print_accounting(nodes: list[dict[str, Any]]) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from edge_wz.errors import InputError
+from edge_wz.formats.bundle import save
 from export import energy
 from export.energy import MCUS, RADIOS, Load, estimate, send
+from tests.daemon_driver import run_here
+from tests.fleet_models import nested_model
 
 
 @pytest.mark.parametrize(
@@ -68,3 +74,20 @@ def test_battery_life_counts_self_discharge() -> None:
 def test_unknown_names_say_what_there_is(look_up: object, name: str) -> None:
     with pytest.raises(InputError, match="there are"):
         look_up(name)  # type: ignore[operator]
+
+
+def test_simulate_estimates(tmp_path: Path) -> None:
+    save(tmp_path / "m.ewz", nested_model())
+    arguments = ("simulate", "--nodes", "2", "--model", str(tmp_path / "m.ewz"), "--samples", "640", "--to", str(tmp_path / "out"))
+    done = run_here(*arguments, "--radio", "lora-sf9", "--battery-mah", "1200", "--json")
+    assert done.returncode == 0, done.stderr
+    (row, _) = json.loads(done.stdout)["nodes"]
+    found = row["energy"]
+    assert found["estimate"] and found["radio"] == "lora-sf9" and found["battery_mah"] == 1200
+    packets = row["data_packets"] + row["hello_packets"]
+    assert found["air_share"] * 640 > packets * energy.lora_air_s(1, 9)
+    assert found["battery_years"] == pytest.approx(energy.battery_years(found["average_ua"], 1200))
+    shown = run_here(*arguments, "--radio", "802.15.4")
+    assert "n2: " in shown.stdout and "estimates: 802.15.4, stm32l031, 2400 mAh" in shown.stdout
+    wrong = run_here(*arguments, "--radio", "wifi")
+    assert wrong.returncode == 2 and "no radio 'wifi' (there are 802.15.4" in wrong.stderr
