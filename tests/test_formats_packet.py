@@ -211,8 +211,8 @@ def test_refusals():
 
     assert refused(b"") is refused(b"\x40") is PacketStatus.TOO_SHORT
     assert refused(b"\x00\x00") is refused(b"\x80\x00") is refused(b"\xc0\x00") is PacketStatus.NEWER_VERSION
-    assert refused(b"\x60\x00") is refused(b"\x70\x00") is PacketStatus.RESERVED_TYPE
-    assert refused(b"\x40\x00") is refused(b"\x50\x00") is None
+    assert refused(b"\x70\x00") is PacketStatus.RESERVED_TYPE
+    assert refused(b"\x40\x00") is refused(b"\x50\x00") is refused(b"\x60\x00") is None
 
 
 # ------------------------------------------------------------------------------------------------- what passes

@@ -86,7 +86,8 @@ def _coding(alphabets: tuple[int, ...], cdfs: tuple[np.ndarray, ...] | list[np.n
     strides = [rows.shape[1] if len(rows) > 1 else 0 for rows in cdfs]
     bits = [alphabet.bit_length() - 1 for alphabet in alphabets]
     joined = np.concatenate([np.asarray(rows).reshape(-1) for rows in cdfs] + [np.zeros(1)])
-    return Coding(*(np.array(column, dtype=np.int32) for column in (bits, starts, strides, joined)), total_bits)
+    as_ints = [np.array(column, dtype=np.int32) for column in (bits, starts, strides, joined)]
+    return Coding(as_ints[0], as_ints[1], as_ints[2], as_ints[3], total_bits)
 
 
 _flats: weakref.WeakKeyDictionary[NodeModel, dict[int, Flat]] = weakref.WeakKeyDictionary()

@@ -38,8 +38,10 @@ def saying(node: NodeModel, rate_point: int, layers: int) -> tuple[int, int | No
 
 def sound_layers(node: NodeModel, data: packet.DataPacket) -> bool:
     """Whether the mark of a packet is one of SPEC 2.4."""
+    if data.layers is None:
+        return True
     point: LayeredRatePoint = node.rate_points[data.rate_point]
-    return data.layers is None or (1 <= data.layers <= point.layers and data.layers != point.layers_sent)
+    return bool(1 <= data.layers <= point.layers and data.layers != point.layers_sent)
 
 
 def sound_refinement(node: NodeModel, refinement: packet.RefinementPacket) -> bool:

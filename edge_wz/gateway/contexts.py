@@ -146,6 +146,15 @@ class Contexts:
         self.held_discarded += len(self.held) - len(others) + max(0, len(others) + 1 - HELD_KEPT)
         self.held = [*others, packet][-HELD_KEPT:]
 
+    def match_base(self, packet: Waiting) -> Match | None:
+        """Of a refinement: near the counter expected next, here or in the context before. It changes nothing."""
+        pairs = ((self.current, self.expected), (self.previous if self.previous_left else None, self.previous_expected))
+        for context, expected in pairs:
+            counter = near(expected, packet.sequence)
+            if context is not None and context.checks(packet, counter):
+                return Match(context, counter, packet)
+        return None
+
     def match_earlier(self, packets: list[Waiting]) -> tuple[list[Match], list[Waiting]]:
         """Packets that came before the hello that explains them: (accepted, still unexplained).
 

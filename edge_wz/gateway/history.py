@@ -16,6 +16,7 @@ import numpy as np
 
 from edge_wz.codec.reconstruction import SUSPECT
 from edge_wz.codec.side_information import SideInformation
+from edge_wz.formats.layout import NEAR_WINDOW
 from edge_wz.gateway.events import Event, SamplesRevised
 from edge_wz.gateway.neighborhood import Track
 from edge_wz.gateway.reconstructor import Batch, Samples, store
@@ -35,6 +36,7 @@ class Step:
     provisional: bool
     decided_us: int
     suspects: int
+    coarse: bool = False  # further layers may come
 
     @property
     def open(self) -> bool:
@@ -74,14 +76,30 @@ class History:
     def _in_time(self, step: Step, now_us: int) -> bool:
         return now_us - step.decided_us <= self.around.fleet.revise_window_us
 
-    def trim(self, now_us: int) -> None:
-        """Forget what lies before the first step that may still change."""
+    def find_base(self, first_index: int, now_us: int) -> int:
+        """The step that decoded a sample and may still be refined, or -1."""
+        for at, step in enumerate(self.steps):
+            if step.segment.first_index <= first_index < step.segment.end:
+                return at if not step.segment.lost and self._in_time(step, now_us) else -1
+        return -1
+
+    def refine(self, at: int, segment: Segment, coarse: bool, now_us: int, events: list[Event]) -> Resumed:
+        """Further layers have come: the segment with them takes the place of that without."""
+        self.steps[at] = replace(self.steps[at], segment=segment, coarse=coarse)
+        return self._replay(at, now_us, events)
+
+    def trim(self, now_us: int, next_counter: int) -> None:
+        """Forget what lies before the first step that may still change; `next_counter`: of the packet to be decoded next."""
         kept = next(
-            (at for at, step in enumerate(self.steps) if step.open and self._in_time(step, now_us)), len(self.steps)
+            (at for at, step in enumerate(self.steps) if self._may_change(step, now_us, next_counter)), len(self.steps)
         )
         gone = [step.segment for step in self.steps[:kept] if step.segment.lost]
         self.given_up = [*self.given_up, *((gap.first_index, gap.end) for gap in gone)][-GIVEN_UP_KEPT:]
         del self.steps[:kept]
+
+    def _may_change(self, step: Step, now_us: int, next_counter: int) -> bool:
+        refinable = step.coarse and step.segment.counter + step.segment.packets + NEAR_WINDOW > next_counter
+        return (step.open or refinable) and self._in_time(step, now_us)
 
     def forget(self) -> None:
         self.steps = []

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_wz.codec import schemes
 from edge_wz.codec.indices import Indices, StreamIndices, flatten
+from edge_wz.codec.layered_packets import sound_layers
 from edge_wz.formats.layout import DATA_CHECK_BYTES, DATA_HEADER_BYTES
 from edge_wz.formats.packet import DataPacket, PacketStatus, parse_data, present_slots
 from edge_wz.gateway.segments import Segment
@@ -116,15 +117,17 @@ def _without_bad(
 def _parse_extended(session: Session, run: Run, model: Model) -> Parsed:
     """One packet that is short or has absent samples."""
     node, raw = model.node, run.raws[0]
-    packet = parse_data(raw, run.offset, node.packet_samples)
+    packet = parse_data(raw, run.offset, node.packet_samples, node.scheme == "layered")
     if isinstance(packet, PacketStatus):
         return Parsed(session, run, [], [(packet, len(raw))])
     if packet.rate_point >= len(node.rate_points):
         return Parsed(session, run, [], [(PacketStatus.NO_RATE_POINT, len(raw))])
+    if not sound_layers(node, packet):
+        return Parsed(session, run, [], [(PacketStatus.MALFORMED, len(raw))])
     present = present_slots(packet, node.packet_samples)
     row = np.zeros((1, node.packet_samples), dtype=bool)
     row[0, : len(present)] = present
-    indices = schemes.parse(node, [packet.payload], [packet.rate_point], [len(present)], row)
+    indices = schemes.parse(node, [packet.payload], [packet.rate_point], [len(present)], row, [packet.layers or 0])
     if indices.status[0] < 0:
         return Parsed(session, run, [], [(PacketStatus.MALFORMED, len(raw))])
     return Parsed(session, run, [(_extended_segment(run, packet, indices, present), 8 * len(packet.payload))], [])

@@ -23,6 +23,7 @@ from edge_wz.gateway.clock import Deadlines
 from edge_wz.gateway.contexts import HEADER_MASK, LAST_HEADER, Waiting
 from edge_wz.gateway.events import Event, PacketRefused
 from edge_wz.gateway.fleet import Fleet
+from edge_wz.gateway.layers import parse_further
 from edge_wz.gateway.links import LinkState
 from edge_wz.gateway.neighborhood import MAX_CAPACITY, Neighborhood
 from edge_wz.gateway.parsing import parse_runs
@@ -170,6 +171,8 @@ class Pipeline:
             self._settle(events)
             session.enter(news, packet.shared, now_us, events)
             self._active[session.node_id] = session
+        if session.refining:
+            self._settle(events)
         if session.urgent:
             self._settle(events)
             session.runs, session.urgent = session.urgent, []
@@ -191,6 +194,22 @@ class Pipeline:
             for status, size in refused:
                 session.refuse(status, size, -1, self._now_us, events)
         self._advance([session.node_id for session in active], events)
+        for session in active:
+            if session.refining:
+                self._refine(session, events)
+
+    def _refine(self, session: Session, events: list[Event]) -> None:
+        """Further layers, after all that came before them was decoded."""
+        matches, session.refining = session.refining, []
+        for match in matches:
+            node = self._models[match.context.model_id].node
+            further = parse_further(node, match, self._now_us)
+            if isinstance(further, PacketStatus):
+                session.refuse(further, len(match.packet.raw), -1, self._now_us, events)
+                continue
+            session.counters.refinements += 1
+            session.stream_of(match.context).refine(further, self._now_us, events)
+        self._advance([session.node_id], events)
 
     def _advance(self, node_ids: Iterable[int], events: list[Event]) -> None:
         """Decode what is ready at these nodes and, as neighbours become known, at those that use them."""

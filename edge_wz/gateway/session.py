@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edge_wz.codec.reconstruction import Decoder
-from edge_wz.formats.layout import DATA_CHECK_BYTES, DATA_HEADER_BYTES, TYPE_HELLO
+from edge_wz.formats.layout import DATA_CHECK_BYTES, DATA_HEADER_BYTES, TYPE_HELLO, TYPE_REFINEMENT
 from edge_wz.formats.packet import Hello, PacketStatus, pack_node_id, parse_hello, peek, refusal
 from edge_wz.gateway.contexts import FIRST_HEADER, Contexts, Match, NodeContext, Waiting
 from edge_wz.gateway.events import Event, ModelSwitched, NodeReset, NodeSeen, PacketRefused, UnknownModel
@@ -75,6 +75,7 @@ class Session:
         self.told_model_id = b""  # the model of the last NodeSeen or ModelSwitched
         self.runs: list[Run] = []
         self.urgent: list[Run] = []  # packets that revise: to be decoded after all that came before them
+        self.refining: list[Match] = []  # refinement packets: likewise, behind the others
         self.touched = True  # since the last snapshot
         self.raws: list[bytes] | None = None  # packets of the open run
         self.close_run()
@@ -137,6 +138,9 @@ class Session:
             return self._receive_hello(packet, link, now_us, events)
         if status is None and len(packet.raw) < packet.offset + DATA_HEADER_BYTES + DATA_CHECK_BYTES:
             status = PacketStatus.TOO_SHORT
+        if status is None and header.type == TYPE_REFINEMENT:
+            self._receive_refinement(packet, link, now_us, events)
+            return None
         if status is not None:
             self.refuse(status, len(packet.raw), link, now_us, events)
             return None
@@ -148,6 +152,26 @@ class Session:
         self._note_held()
         self.close_run(packet.shared)
         return None
+
+    def _receive_refinement(self, packet: Waiting, link: int, now_us: int, events: list[Event]) -> None:
+        current = self.contexts.current
+        match = self.contexts.match_base(packet)
+        if not self._has_layers((match.context if match else current or self.spec.model).model_id):
+            self.refuse(PacketStatus.RESERVED_TYPE, len(packet.raw), link, now_us, events)
+        elif match is None:
+            self._keep(packet)
+        else:
+            self.refining.append(match)
+        self.close_run(packet.shared)
+
+    def _has_layers(self, model_id: bytes) -> bool:
+        model = self.model_of(model_id)
+        return model is not None and model.node.scheme == "layered"
+
+    def stream_of(self, context: NodeContext) -> Stream:
+        stream = self.streams[-1][1] if context is self.contexts.current else self.previous_stream
+        assert stream is not None
+        return stream
 
     def refuse(self, status: PacketStatus, size: int, link: int, now_us: int, events: list[Event]) -> None:
         self.counters.refuse(status.value)
@@ -168,8 +192,7 @@ class Session:
     def _accept(self, matches: list[Match], now_us: int) -> None:
         """Each packet a run of its own; those that revise are put aside."""
         for context, counter, packet in matches:
-            stream = self.streams[-1][1] if context is self.contexts.current else self.previous_stream
-            assert stream is not None
+            stream = self.stream_of(context)
             extension = bool(packet.raw[packet.offset + 1] & 1)
             run = Run(context, stream, counter, packet.offset, now_us, extension, [packet.raw])
             revises = stream.can_revise(context.first_index(counter), now_us)
@@ -302,7 +325,11 @@ class Session:
         stream = self.streams[-1][1]
         waiting = [*self.quarantine, *self.contexts.held]
         self.contexts.held = []
-        accepted, self.quarantine = self.contexts.match_earlier(waiting)
+        refinements = [packet for packet in waiting if peek(packet.raw, packet.offset).type == TYPE_REFINEMENT]
+        accepted, self.quarantine = self.contexts.match_earlier([packet for packet in waiting if packet not in refinements])
+        matches = [(packet, self.contexts.match_base(packet)) for packet in refinements]
+        self.refining += [match for _, match in matches if match is not None]
+        self.quarantine += [packet for packet, match in matches if match is None]
         self.quarantine_bytes = sum(len(packet.raw) for packet in self.quarantine)
         self.counters.quarantined = len(self.quarantine)
         self._note_held()
@@ -349,6 +376,7 @@ class Session:
         for _, stream in self.streams:
             moved |= stream.moved
             stream.moved = False
+        self.counters.refinements_waiting = sum(len(stream.refinements) for _, stream in self.streams)
         if self.streams:
             self.neighborhood.needed_us[self.node_id] = min(stream.needed_us() for _, stream in self.streams)
         return moved
@@ -366,6 +394,7 @@ class Session:
         stream = self.streams.pop(0)[1]
         while stream.due_us is not None:
             stream.advance(stream.due_us, events)
+        self.counters.refinements_dropped += len(stream.refinements)
         if self.previous_stream is stream:
             self.previous_stream, self.contexts.previous = None, None
         return stream.moved

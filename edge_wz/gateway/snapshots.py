@@ -19,6 +19,7 @@ from edge_wz.formats.framing import FramingState
 from edge_wz.formats.packet import Hello
 from edge_wz.gateway.contexts import NodeContext, Waiting
 from edge_wz.gateway.history import Step
+from edge_wz.gateway.layers import Further
 from edge_wz.gateway.links import LinkState
 from edge_wz.gateway.neighborhood import Track
 from edge_wz.gateway.segments import Segment
@@ -158,6 +159,7 @@ def _pack_stream(stream: Stream, tracks: list[Track]) -> dict[str, Any]:
         "state": _pack_array(stream.state),
         "track": next((at for at, track in enumerate(tracks) if track is stream.track), -1),
         "queue": [_pack_segment(segment) for segment in stream.queue],
+        "refinements": [_pack_further(further) for further in stream.refinements],
         "history": [_pack_step(step) for step in stream.history.steps],
         "given_up": [list(span) for span in stream.history.given_up],
         "revision": stream.history.revision,
@@ -171,11 +173,20 @@ def _parse_stream(session: Session, packed: dict[str, Any], tracks: list[Track])
     _set_fields(stream, STREAM_FIELDS, packed["fields"])
     stream.state = _parse_array(packed["state"])
     stream.queue = [_parse_segment(segment) for segment in packed["queue"]]
+    stream.refinements = [_parse_further(further) for further in packed["refinements"]]
     stream.history.steps = [_parse_step(step) for step in packed["history"]]
     stream.history.given_up = [(start, end) for start, end in packed["given_up"]]
     stream.history.revision = packed["revision"]
     stream.due_us = packed["due_us"]
     return stream
+
+
+def _pack_further(further: Further) -> dict[str, Any]:
+    return {**further._asdict(), "values": _pack_array(further.values)}
+
+
+def _parse_further(packed: dict[str, Any]) -> Further:
+    return Further(**{**packed, "values": _parse_array(packed["values"])})
 
 
 def _pack_segment(segment: Segment) -> list[Any]:
@@ -195,12 +206,12 @@ def _parse_segment(packed: list[Any]) -> Segment:
 def _pack_step(step: Step) -> list[Any]:
     side = [_pack_array(step.side.values), _pack_array(step.side.sigmas)]
     segment, state = _pack_segment(step.segment), _pack_array(step.state_before)
-    return [segment, state, side, step.provisional, step.decided_us, step.suspects]
+    return [segment, state, side, step.provisional, step.decided_us, step.suspects, step.coarse]
 
 
 def _parse_step(packed: list[Any]) -> Step:
-    segment, state, side, provisional, decided_us, suspects = packed
+    segment, state, side, provisional, decided_us, suspects, coarse = packed
     return Step(
         _parse_segment(segment), _parse_array(state), SideInformation(*(_parse_array(array) for array in side)),
-        provisional, decided_us, suspects,
+        provisional, decided_us, suspects, coarse,
     )

@@ -48,8 +48,13 @@ class NodeCounters:
     samples_skipped: int = 0
     samples_suspect: int = 0
     samples_revised: int = 0
+    refinements: int = 0  # sound refinement packets = merged + known + dropped + waiting
+    refinements_merged: int = 0
+    refinements_known: int = 0  # said nothing new
+    refinements_dropped: int = 0  # of another base than is here, or of one that did not come in time
+    refinements_waiting: int = 0  # now
     packet_bits: int = 0  # all packets of the node, headers and checks included, duplicates too
-    payload_bits: int = 0  # accepted data packets, each counter once, without header, extension and check
+    payload_bits: int = 0  # accepted data packets, each counter once, and merged refinements, without header, extension and check
     hello_bits: int = 0
     resets: int = 0
 
@@ -86,6 +91,11 @@ class NodeStats:
     samples_skipped: int
     samples_suspect: int
     samples_revised: int
+    refinements: int
+    refinements_merged: int
+    refinements_known: int
+    refinements_dropped: int
+    refinements_waiting: int
     packet_bits: int
     payload_bits: int
     hello_bits: int

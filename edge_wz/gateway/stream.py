@@ -14,9 +14,11 @@ from operator import attrgetter
 
 import numpy as np
 
+from edge_wz.codec.layered import flat_point
 from edge_wz.codec.reconstruction import SUSPECT
 from edge_wz.gateway.events import Event, PacketLost, SamplesDecoded
 from edge_wz.gateway.history import History, Resumed, Step, concatenate
+from edge_wz.gateway.layers import Fit, Further, drop_late, is_coarse, keep, put_behind
 from edge_wz.gateway.neighborhood import Track
 from edge_wz.gateway.reconstructor import BATCH_SAMPLES, Batch, Samples, store
 from edge_wz.gateway.segments import Segment, lost
@@ -40,6 +42,7 @@ class Stream:
         self.next_counter = counter
         self.queue: list[Segment] = []  # by first_index, no overlap
         self.history = History(around, timeline, track)
+        self.refinements: list[Further] = []  # that wait for their base, or for a layer between
         self.model_id = b""
         self.state = np.empty(0)
         self.rate_point = 0
@@ -61,6 +64,7 @@ class Stream:
         counters = self.around.counters
         if segment.first_index < self.cursor and segment.count:
             self._offer_past(segment, payload_bits, now_us, events)
+            self._refine_waiting(now_us, events)
             return
         queue = self.queue
         if queue:
@@ -75,6 +79,7 @@ class Stream:
         counters.payload_bits += payload_bits
         if self.track is not None:
             self.track.waiting = True
+        self._refine_waiting(now_us, events)
 
     def _overlaps(self, segment: Segment, at: int) -> bool:
         before = at > 0 and self.queue[at - 1].end > segment.first_index
@@ -101,6 +106,57 @@ class Stream:
         if resumed is not None and resumed.model_id == self.model_id:
             self.state = resumed.state
 
+    # ------------------------------------------------------------------------------------------ further layers
+
+    def refine(self, further: Further, now_us: int, events: list[Event]) -> None:
+        """Put layers behind those of a packet that waits or was decoded; or keep them until it comes."""
+        counters = self.around.counters
+        fit = self._put_behind(further, now_us, events)
+        if fit is Fit.JOINS:
+            self._refine_waiting(now_us, events)
+        elif fit is Fit.GAP:
+            keep(self.refinements, further, counters)
+        counters.refinements_known += fit is Fit.KNOWN
+        counters.refinements_dropped += fit is Fit.CONTRADICTS
+
+    def _refine_waiting(self, now_us: int, events: list[Event]) -> None:
+        """Those that a new packet, or a new layer, may be what they waited for."""
+        if not self.refinements:
+            return
+        drop_late(self.refinements, now_us, self.around.fleet.revise_window_us, self.around.counters)
+        waiting, self.refinements = self.refinements, []
+        for further in waiting:
+            self.refine(further, now_us, events)
+
+    def _put_behind(self, further: Further, now_us: int, events: list[Event]) -> Fit:
+        at = next((at for at, segment in enumerate(self.queue) if self._holds(segment, further)), -1)
+        if at >= 0:
+            self.queue[at], fit = self._joined(self.queue[at], further)
+            return fit
+        step = self.history.find_base(further.first_index, now_us)
+        if step < 0:
+            given_up = further.first_index >= self.cursor or self.can_revise(further.first_index, now_us)
+            return Fit.GAP if given_up else Fit.CONTRADICTS
+        segment, fit = self._joined(self.history.steps[step].segment, further)
+        if fit is Fit.JOINS:
+            coarse = is_coarse(self.around.reconstructors[segment.model_id].model.node, segment.indices)
+            self._resume(self.history.refine(step, segment, coarse, now_us, events))
+        return fit
+
+    @staticmethod
+    def _holds(segment: Segment, further: Further) -> bool:
+        return not segment.lost and segment.first_index <= further.first_index < segment.end
+
+    def _joined(self, segment: Segment, further: Further) -> tuple[Segment, Fit]:
+        node = self.around.reconstructors[segment.model_id].model.node
+        if node.scheme != "layered" or further.rate_point >= len(node.rate_points):
+            return segment, Fit.CONTRADICTS
+        segment, fit = put_behind(segment, further, flat_point(node, further.rate_point).tree)
+        if fit is Fit.JOINS:
+            self.around.counters.refinements_merged += 1
+            self.around.counters.payload_bits += further.payload_bits
+        return segment, fit
+
     # ------------------------------------------------------------------------------------------ what comes out
 
     def prepare(self, now_us: int, events: list[Event]) -> Batch | None:
@@ -108,11 +164,13 @@ class Stream:
         if self.history.steps:
             self._resume(self.history.refresh(now_us, events))
         while self.queue and (ready := self._take_ready(now_us, events)):
-            if not self.history.steps and not any(provisional or segment.lost for segment, provisional in ready):
+            if not self.history.steps and not any(provisional or self._may_change(segment) for segment, provisional in ready):
                 return self._batch([segment for segment, _ in ready])
             self._decode_steps(ready, now_us, events)
         if self.history.steps:
-            self.history.trim(now_us)
+            self.history.trim(now_us, self.next_counter)
+        if self.refinements:
+            drop_late(self.refinements, now_us, self.around.fleet.revise_window_us, self.around.counters)
         self.due_us = self._next_due_us()
         if self.track is not None:
             self.track.waiting = bool(self.queue)
@@ -128,6 +186,10 @@ class Stream:
         """Decode all that need not wait any longer, without other streams."""
         while batch := self.prepare(now_us, events):
             self.accept(batch, batch.run(), now_us, events)
+
+    def _may_change(self, segment: Segment) -> bool:
+        """Whether it may yet be decoded better: its packets may come after all, or further layers."""
+        return segment.lost or is_coarse(self.around.reconstructors[segment.model_id].model.node, segment.indices)
 
     def _take_ready(self, now_us: int, events: list[Event]) -> list[tuple[Segment, bool]]:
         """Consecutive segments of one model that can be decoded now, each with whether provisionally."""
@@ -243,7 +305,8 @@ class Stream:
         batch = self._batch([segment])
         samples = self._move_on(batch, batch.run())
         suspects = self._count([segment], samples)
-        self.history.steps.append(Step(segment, batch.state, batch.side, provisional, now_us, suspects))
+        coarse = not segment.lost and self._may_change(segment)
+        self.history.steps.append(Step(segment, batch.state, batch.side, provisional, now_us, suspects, coarse))
         return samples
 
     def _count(self, segments: list[Segment], samples: Samples) -> int:
