@@ -45,6 +45,7 @@ def node(
     Ends with the input, or on Ctrl-C after sending what is waiting.
     """
     from edge_wz.codec.encoder import NodeEncoder
+    from edge_wz.codec.familiar import Familiar
     from edge_wz.formats import bundle
     from firmware_sim import node as sensor
     from firmware_sim.links import open_link
@@ -64,7 +65,9 @@ def node(
     if column is None:
         samples.preferred = model.source
     with open_link(url, [("node", None if shared else node_id)], now_ms * 1000, _announce) as link:
-        result = sensor.run(encoder, samples, link, realtime=realtime)
+        result = sensor.run(
+            encoder, samples, link, realtime=realtime, familiar=Familiar(model), say=lambda line: click.echo(f"warning: {line}", err=True)
+        )
     if not result.counters.samples:
         raise RecordingError(f"{samples.where}: no samples behind the header")
     click.echo(_node_summary(result), err=True)

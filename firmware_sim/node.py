@@ -23,6 +23,7 @@ from typing import IO, TypeVar, cast
 import numpy as np
 
 from edge_wz.codec.encoder import EncoderCounters, NodeEncoder
+from edge_wz.codec.familiar import Familiar
 from edge_wz.errors import InputError, RecordingError
 from edge_wz.formats.framing import encode_frame
 from firmware_sim.fleet import to_codes
@@ -211,9 +212,17 @@ class NodeReport:
 
 
 def run(
-    encoder: NodeEncoder, samples: SampleStream, link: Link, *, realtime: bool = False, start_s: float | None = None
+    encoder: NodeEncoder,
+    samples: SampleStream,
+    link: Link,
+    *,
+    realtime: bool = False,
+    start_s: float | None = None,
+    familiar: Familiar | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> NodeReport:
-    """Encode until the input ends or a signal comes. `realtime`: one sample each period, the first at `start_s`."""
+    """Encode until the input ends or a signal comes. `realtime`: one sample each period, the first at `start_s`. What `familiar` finds
+    strange is said."""
     stop = samples.stop
     start_s = time.monotonic() if start_s is None else start_s
     clipped = 0
@@ -221,7 +230,11 @@ def run(
         for values in _paced(samples, encoder, start_s) if realtime else _single_column(samples):
             codes, present, clips = to_codes(encoder.node_model, values)
             clipped += clips
+            if familiar is not None and (found := familiar.look(values)) is not None:
+                say(found)
             send(link, encoder.encode(codes, present))
+        if familiar is not None and (found := familiar.look(np.empty(0), last=True)) is not None:
+            say(found)
         send(link, encoder.flush())
     return NodeReport(encoder.counters, clipped, link.bytes_written, stop.requested)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_wz.codec.familiar import TRAITS, traits
 from edge_wz.codec.reconstruction import DECODERS
 from edge_wz.errors import InputError
 from edge_wz.model import Model, StateSpace
@@ -109,6 +110,7 @@ def design(
         "asked": _asked(targets),
         "state_order": found.order,
         "lags": found.lags,
+        TRAITS: traits(material.values),
         **model.provenance,
     }
     return replace(
@@ -145,7 +147,7 @@ def from_state_space(
     coded = source_in_codes(space, material.scale, material.offset)
     model = _design(material, coded, scheme, options, known=True)
     names = tuple(side) if side is not None else tuple(f"y{k}" for k in range(len(space.mean) - 1))
-    provenance = {"method": "known statistics", "simulated": samples, "asked": _asked(targets), **model.provenance}
+    provenance = {"method": "known statistics", "simulated": samples, "asked": _asked(targets), TRAITS: traits(material.values), **model.provenance}
     return replace(
         model, source=source, side=names, unit=unit, name=name or source, period_s=period_s, provenance=provenance
     )

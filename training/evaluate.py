@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edge_wz.codec import metrics
+from edge_wz.codec.familiar import stranger
 from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.reconstruction import ABSENT, CONCEALED, RESOLVED, SUSPECT, Decoder, Reconstruction
 from edge_wz.codec.side_information import SideInformation
@@ -155,8 +156,14 @@ def evaluate_bundle(
         nodes.append(report)
     return {
         "recording": recording.path, "rows": recording.samples, "loss": loss, "side": side, "seed": seed, "link": link,
-        "packet_samples": model.node.packet_samples, "nodes": nodes,
+        "packet_samples": model.node.packet_samples, "nodes": nodes, "warnings": warnings_of(model, source),
     }
+
+
+def warnings_of(model: Model, source: Source) -> list[str]:
+    """What a user should know before believing the figures."""
+    found = stranger(model, source.values)
+    return [] if found is None else [f"{model.name or model.source}: {found}"]
 
 
 def with_packet_samples(model: Model, packet_samples: int | None) -> Model:

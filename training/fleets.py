@@ -81,6 +81,7 @@ def evaluate_fleet(
     return {
         "recording": recording.path, "rows": recording.samples, "loss": loss, "side": "decoded", "seed": seed,
         "nodes": nodes,
+        "warnings": [line for one in members.values() for line in single.warnings_of(one.spec.model, one.source)],
     }
 
 

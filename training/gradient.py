@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_wz.codec.familiar import TRAITS, traits
 from edge_wz.codec.reconstruction import Decoder
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.errors import InputError
@@ -111,7 +112,7 @@ def train(
     )
     return replace(
         model, source=source, side=tuple(side), period_s=recording.period_s or 1.0,
-        provenance=_provenance(recording, options, lesson, rows.samples, result),
+        provenance={**_provenance(recording, options, lesson, rows.samples, result), TRAITS: traits(material.values)},
         measured={
             "training": nested_model.figures(model, material), "held_out_sqnr_db": [round(v, 3) for v in result.sqnr_db],
             "samples_for_ten_wrong_candidates": list(result.tail_samples),

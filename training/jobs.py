@@ -144,4 +144,6 @@ def evaluate(
                 advance=advance, **common,
             )
     made["rows"] = list(rows)
+    for line in made["warnings"]:
+        _say(f"warning: {line}")
     return made

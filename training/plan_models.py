@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_wz.codec.familiar import TRAITS, traits
 from edge_wz.errors import DesignError, StorageError
 from edge_wz.formats import bundle
 from edge_wz.model import Model, StateSpace
@@ -63,7 +64,7 @@ def make_model(plan: Plan, choice: Choice, decoded: dict[str, np.ndarray]) -> Mo
         values, _ = refinement.apply(moments, heard if moments.neighbours else heard.without_side())
         model = replace(model, decoder="refine", refinement=moments)
     decoded[choice.name] = np.where(stream.known, values, np.nan) * material.scale + material.offset
-    provenance = {"method": "plan", "recording": recording.path, "samples": int(material.present.sum())}
+    provenance = {"method": "plan", "recording": recording.path, "samples": int(material.present.sum()), TRAITS: traits(material.values)}
     return replace(model, measured=figures(choice), provenance={**provenance, **model.provenance})
 
 

@@ -13,6 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 
+import numpy as np
+
+from edge_wz.codec.familiar import Familiar
+from edge_wz.codec.reconstruction import CONCEALED
 from edge_wz.errors import ConfigError
 from edge_wz.formats.capture import DataRecord, LinkRecord
 from edge_wz.gateway import events
@@ -46,6 +50,7 @@ class Consumer:
         self._pending_samples = 0
         self.replaced: Counter[int] = Counter()  # samples, by node, since this start
         self._told_models: set[tuple[int, bytes]] = set()
+        self._familiar = {node.node_id: Familiar(node.model) for node in config.fleet.nodes}
         self._statistics_at_s = float("-inf")
         self.position = store.position
         self.time_us = store.time_us
@@ -121,8 +126,17 @@ class Consumer:
             if isinstance(event, events.SamplesDecoded | events.SamplesRevised):
                 self._pending.append(event)
                 self._pending_samples += len(event.values)
+                self._look(event)
             else:
                 self._log(event)
+
+    def _look(self, event: events.SamplesDecoded | events.SamplesRevised) -> None:
+        """Says once when a node sends what its bundle was not made for."""
+        if isinstance(event, events.SamplesDecoded) and event.node_id in self._familiar:
+            resolved = np.where(event.flags & CONCEALED, np.nan, event.values)
+            found = self._familiar[event.node_id].look(resolved)
+            if found is not None:
+                _LOGGER.warning("%s: %s", self._name(event.node_id), found)
 
     def _log(self, event: events.Event) -> None:
         if isinstance(event, events.UnknownModel):
