@@ -16,7 +16,7 @@ from edge_wz.formats.layout import MAX_DIRECT
 from edge_wz.formats.sections.predictive import escape_classes
 
 DIRECT_CHOICES = (0, 1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 80, 100)
-PSEUDO_COUNTS = 6.0
+PSEUDO_COUNTS = 32.0  # a short recording is cut at four phases: eight for each sample of it
 WIDE_SHARE = 0.1
 WIDE_FACTOR = 6.0
 SYMBOL_COST_BITS = 0.5  # of describing one more symbol, per doubling of the samples
@@ -32,6 +32,11 @@ class Table:
     def bits(self, levels: np.ndarray, cdf_bits: int) -> float:
         """Ideal code length of `levels`."""
         return self.bits_of(*np.unique(levels, return_counts=True), cdf_bits)
+
+    def bits_each(self, levels: np.ndarray, cdf_bits: int) -> np.ndarray:
+        """The same, level by level."""
+        symbols, extra = symbols_of(levels, self.direct)
+        return np.asarray(cdf_bits - np.log2(np.diff(self.cdf)[symbols]) + extra)
 
     def bits_of(self, values: np.ndarray, counts: np.ndarray, cdf_bits: int) -> float:
         """The same for each of `values` as often as `counts` says."""

@@ -5,13 +5,14 @@ of the closed
 loop they caused; tables are fitted to the levels of that loop. Short recordings are packetised at four phases,
 because a table for the
 first slots sees only one sample per packet. Order, rows, position tables and contexts are picked one after another on
-the last quarter.
+the last quarter, and only against what its few packets may show by chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ CDF_BITS = 14
 PHASES = 4
 PHASES_BELOW = 200_000  # samples
 MIN_PACKETS = 12
+DOUBT = 0.5  # standard errors that a choice has to save by
 HELD_OUT = 0.25
 REFITS = 2
 REWEIGHTS = 3
@@ -73,6 +75,19 @@ class Packets:
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         parsed = codec.parse(node, point, data, offsets, counts, self.present)
         return sizes, parsed["values"], parsed["recon"]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What is chosen of a shape; the rest of it is fitted."""
+
+    order: int
+    hold: bool
+    position_tables: int
+    contexts: int
+
+
+PLAIN = Numbers(2, False, 3, 5)  # what a choice has to beat
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +132,7 @@ def coding_steps(material: Material, kind: str, values: tuple[float, ...], packe
 def build(material: Material, space: StateSpace, steps: Steps, packet_samples: int, hello_every: int) -> Model:
     """The model with these rate points, reconstructed at mid-cell."""
     fitting, held, everything = stretches(material, packet_samples)
-    shape = _choose(fitting, held, steps)
-    rows = fit_rows(everything, len(shape.rows) - 1, steps, is_hold(shape.rows))
-    shape = replace(shape, rows=rows)
+    shape = _shape(everything, _choose(fitting, held, steps), steps)
     tables = [_fit_tables(everything, shape, step) for step in range(len(steps))]
     node = _node(shape, tables, packet_samples, hello_every, material)
     return Model(node=node, decoder="midpoint", state_space=space)
@@ -169,27 +182,50 @@ def promised_error(kind: str, steps: Steps, material: Material) -> float | None:
 # ------------------------------------------------------------------------------------------------------- choices
 
 
-def _choose(fitting: Packets, held: Packets, steps: Steps) -> Shape:
+def _choose(fitting: Packets, held: Packets, steps: Steps) -> Numbers:
     """One dimension after another, each by the bits of the held-out packets."""
+    rows_of = cache(partial(fit_rows, fitting, steps=steps))
 
-    def best(shapes: list[Shape]) -> Shape:
-        return min(shapes, key=lambda shape: held_bits(fitting, held, shape))
+    def costs(numbers: Numbers) -> np.ndarray:
+        rows = rows_of(numbers.order, hold=numbers.hold)
+        shape = with_contexts(fitting, rows, numbers.position_tables, numbers.contexts, steps)
+        return packet_bits(fitting, held, shape)
 
-    hold = fit_rows(fitting, 1, steps, hold=True)
-    candidates = [fit_rows(fitting, order, steps) for order in range(MAX_ORDER + 1)] + [hold]
-    shape = best([with_contexts(fitting, rows, min(4, len(rows) + 1), 5, steps) for rows in candidates])
-    shape = best([replace(shape, position_tables=count) for count in POSITION_CHOICES])
-    return best([with_contexts(fitting, shape.rows, shape.position_tables, count, steps) for count in CONTEXT_CHOICES])
+    orders = [Numbers(order, False, min(4, order + 2), 5) for order in range(MAX_ORDER + 1)]
+    chosen = _cheapest(costs, PLAIN, [*orders, Numbers(1, True, 3, 5)])
+    chosen = _cheapest(costs, chosen, [replace(chosen, position_tables=count) for count in POSITION_CHOICES])
+    return _cheapest(costs, chosen, [replace(chosen, contexts=count) for count in CONTEXT_CHOICES])
+
+
+def _cheapest(costs: Callable[[Numbers], np.ndarray], now: Numbers, others: Sequence[Numbers]) -> Numbers:
+    """The cheapest of `others` if it saves more than chance would on so few packets, else `now`."""
+    found = [(costs(other), other) for other in others]
+    bits, best = min(found, key=lambda one: float(one[0].sum()))
+    saving = costs(now) - bits
+    return best if saving.sum() > DOUBT * float(np.std(saving)) * np.sqrt(len(saving)) else now
+
+
+def _shape(packets: Packets, numbers: Numbers, steps: Steps) -> Shape:
+    rows = fit_rows(packets, numbers.order, steps, numbers.hold)
+    return with_contexts(packets, rows, numbers.position_tables, numbers.contexts, steps)
 
 
 def held_bits(fitting: Packets, held: Packets, shape: Shape) -> float:
-    total = 0.0
+    return float(packet_bits(fitting, held, shape).sum())
+
+
+def packet_bits(fitting: Packets, held: Packets, shape: Shape) -> np.ndarray:
+    """Of the held-out packets over all rate points, by tables of the others: ideal code lengths."""
+    total = np.zeros(len(held.codes))
     for step in range(len(shape.steps)):
         tables = _fit_tables(fitting, shape, step)
         _, levels, _ = held.run(plain_node(shape, held.codes.shape[1]), step)
-        total += sum(
-            t.bits(group, CDF_BITS) for t, group in zip(tables, _groups(levels, held.present, shape), strict=True)
-        )
+        of_table = _table_of(levels, held.present, shape)
+        bits = np.zeros(levels.shape)
+        for k, table in enumerate(tables):
+            coded = (of_table == k) & held.present
+            bits[coded] = table.bits_each(levels[coded], CDF_BITS)
+        total += bits.sum(axis=1)
     return total
 
 
@@ -224,18 +260,20 @@ def _activity(levels: np.ndarray) -> np.ndarray:
     return out
 
 
-def _groups(levels: np.ndarray, present: np.ndarray, shape: Shape) -> list[np.ndarray]:
-    """The levels that each table codes."""
+def _table_of(levels: np.ndarray, present: np.ndarray, shape: Shape) -> np.ndarray:
+    """The number of the table that codes each slot."""
     known = np.where(present, levels, 0)
     table = shape.position_tables + np.searchsorted(np.array(shape.thresholds), _activity(known), side="right")
     first = min(shape.position_tables, levels.shape[1])
     table[:, :first] = np.arange(first)
-    return [known[(table == k) & present] for k in range(shape.tables)]
+    return np.asarray(table)
 
 
 def _fit_tables(packets: Packets, shape: Shape, step: int) -> list[Table]:
     _, levels, _ = packets.run(plain_node(shape, packets.codes.shape[1]), step)
-    return [fit_table(group, *shape.steps[step], CDF_BITS) for group in _groups(levels, packets.present, shape)]
+    of_table = _table_of(levels, packets.present, shape)
+    groups = [levels[(of_table == k) & packets.present] for k in range(shape.tables)]
+    return [fit_table(group, *shape.steps[step], CDF_BITS) for group in groups]
 
 
 def step_for_rate(fitting: Packets, held: Packets, rate: float) -> tuple[int, int]:
