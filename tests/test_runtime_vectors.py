@@ -1,5 +1,7 @@
 """The cases of tests/vectors on the C runtime: compiled for this machine, for Cortex-M0 and M3, and for RISC-V."""
 
+from dataclasses import replace
+
 import pytest
 
 from edge_wz.formats import blob
@@ -69,6 +71,26 @@ def test_predictive(machine, block):
 
 @machines
 @ALONG
-def test_node(machine, block):
-    for case in cases("node"):
+def test_syndrome(machine, block):
+    for case in cases("syndrome"):
+        node = kernel_driver.run_model({**case, "hello_every": 65535})
+        assert c_driver.payloads(machine, node, case, block)[0] == case["payloads"], case
+
+
+@machines
+@ALONG
+def test_layered(machine, block):
+    listed = [case for case in cases("layered") if case["first"] == 0]  # no refinement packets from a node
+    assert len(listed) > 50
+    for case in listed:
+        point = replace(kernel_driver.layered_point(case), sent=case["last"])
+        node = blob.make_layered(case["packet_samples"], 65535, 1.0, 0.0, [point])
+        assert c_driver.payloads(machine, node, case, block)[0] == case["payloads"], case
+
+
+@machines
+@ALONG
+@pytest.mark.parametrize("name", ["node", "syndrome_node"])
+def test_node(machine, name, block):
+    for case in cases(name):
         assert c_driver.node_run(machine, case, block) == {name: case[name] for name in ("packets", "frames")}, case

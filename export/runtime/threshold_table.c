@@ -129,13 +129,16 @@ static void absent(wz_encoder_t *encoder)
     (void)encoder;
 }
 
-/* 65536 div d + 1, by which (m * it) >> 16 = m div d for m < 256. */
+/* 65536 div d + 1 for d > 1, by which (m * it) >> 16 = m div d for m < 256. */
 static uint32_t reciprocal_of(uint32_t d)
 {
-    uint32_t quotient = 1;
-    for (uint32_t rest = 65536; rest >= d; rest -= d)
-        quotient++;
-    return quotient;
+    uint32_t quotient = 0, rest = 1;
+    for (uint32_t bit = 0; bit < 16; bit++) {
+        uint32_t above = 2 * rest >= d;
+        quotient = 2 * quotient + above;
+        rest = above ? 2 * rest - d : 2 * rest;
+    }
+    return quotient + 1;
 }
 
 static layer_t layer_of(const table_t *table, uint32_t k)
@@ -155,20 +158,20 @@ static uint32_t symbol_of(const layer_t *layer, uint32_t message)
     return ((message * layer->own) >> 16) - prefix_of(layer, message) * layer->alphabet;
 }
 
-static void put_raw(wz_encoder_t *encoder, const table_t *table, uint32_t k, uint32_t count)
+static void put_raw(wz_encoder_t *encoder, const table_t *table, uint32_t k, const uint8_t *message, const uint8_t *end)
 {
     const layer_t layer = layer_of(table, k);
     const uint32_t bits = wz_bit_length(layer.alphabet - 1);
-    for (const uint8_t *message = wz_work(encoder), *end = message + count; message != end; message++)
+    for (; message != end; message++)
         wz_put_bits(encoder, symbol_of(&layer, *message), bits);
 }
 
-static void put_coded(wz_encoder_t *encoder, const table_t *table, uint32_t k, uint32_t count)
+static void put_coded(wz_encoder_t *encoder, const table_t *table, uint32_t k, const uint8_t *message, const uint8_t *end)
 {
     const layer_t layer = layer_of(table, k);
     const uint32_t bits = wz_bit_length(layer.alphabet - 1), total_bits = blob_of(encoder)->cdf_bits;
     const uint16_t *cdfs = (const uint16_t *)((const uint8_t *)table + cdfs_at(table, k));
-    for (const uint8_t *message = wz_work(encoder), *end = message + count; message != end; message++) {
+    for (; message != end; message++) {
         uint32_t symbol = symbol_of(&layer, *message);
         if ((table->coded >> k) & 1) {
             const uint16_t *inner = cdfs + prefix_of(&layer, *message) * (layer.alphabet - 1);
@@ -184,12 +187,13 @@ static void put_coded(wz_encoder_t *encoder, const table_t *table, uint32_t k, u
 static void finish(wz_encoder_t *encoder)
 {
     const table_t *table = table_of(encoder);
-    const uint32_t count = encoder->packet.messages.count, sent = ((const uint8_t *)wz_point(encoder))[1];
+    const uint32_t sent = ((const uint8_t *)wz_point(encoder))[1];
+    const uint8_t *messages = wz_work(encoder), *end = messages + encoder->packet.messages.count;
     uint32_t k = 0;
     encoder->packet.bits.window = 0;
     encoder->packet.bits.held = 0;
     for (; k < sent && !((table->coded >> k) & 1); k++)
-        put_raw(encoder, table, k, count);
+        put_raw(encoder, table, k, messages, end);
     wz_fill_byte(encoder);
     if (k == sent)
         return;
@@ -198,7 +202,7 @@ static void finish(wz_encoder_t *encoder)
     encoder->position = 0;
     wz_start_coder(encoder);
     for (; k < sent; k++)
-        put_coded(encoder, table, k, count);
+        put_coded(encoder, table, k, messages, end);
     wz_finish_coder(encoder);
     encoder->payload -= raw_bytes;
     encoder->position = (uint16_t)(encoder->position + raw_bytes);

@@ -29,11 +29,16 @@ def build(
 ) -> NodeModel:
     """`rate_points`: (q, shift, rounding, taps newest sample first, sets bool[C, N]) of SPEC 10."""
     points = tuple(
-        SyndromeRatePoint(int(q), int(shift), int(rounding), int32s(taps, "tap"), frozen(sent, np.bool_).reshape(len(sent), -1))
+        SyndromeRatePoint(int(q), int(shift), int(rounding), int32s(taps, "tap"), _sets(sent, int(packet_samples)))
         for q, shift, rounding, taps, sent in rate_points
     )
     head = int(packet_samples), int(hello_every), 0, float(scale), float(offset)
     return NodeModel("syndrome", *head, points, block_check_bits=int(check_bits))
+
+
+def _sets(sent: Any, packet_samples: int) -> np.ndarray:
+    """bool[C, N], also of no plane; of another N, which `check` refuses, as it is."""
+    return frozen(sent, np.bool_).reshape(len(sent), -1 if len(sent) else packet_samples)
 
 
 def _words(samples: int) -> int:
