@@ -220,6 +220,7 @@ def _only_ram(rows: list[costs.Row]) -> bool:
 def _replace(
     session: Session, order: Order, options: Options, show: Show, result: Result, image: bytes, state: State
 ) -> None:
+    witness = proof.Witness(order.model.node, result.node_id or 0, order.shared_link)
     before = _counters(session)
     if state.trial_s is not None and state.model_id != order.model.model_id.hex():
         if not options.force:
@@ -231,7 +232,7 @@ def _replace(
             raise DeployError("the uploaded image is not in a slot: the node restarted meanwhile?")
         session.device.test(images.image_hash(image))
     try:
-        _prove(session, order, options, show, result)
+        _prove(session, witness, order, options, show, result)
     except BaseException:
         _go_back(session, result)
         raise
@@ -256,8 +257,9 @@ def _upload(session: Session, image: bytes, show: Show, result: Result) -> None:
                 session.reopen()
 
 
-def _prove(session: Session, order: Order, options: Options, show: Show, result: Result) -> None:
-    witness = proof.Witness(order.model.node, result.node_id or 0, order.shared_link)
+def _prove(
+    session: Session, witness: proof.Witness, order: Order, options: Options, show: Show, result: Result
+) -> None:
     session.device.resume()
     with show.step("proof", options.packets) as told:
         given = proof.watch(session.wire, witness, options.packets, _wait_s(order, options), told)
