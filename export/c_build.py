@@ -106,6 +106,11 @@ def objects(folder: Path, target: str, defines: Mapping[str, int] | None = None,
     return found
 
 
+def compile_one(source: Path, out: Path, target: str, defines: Mapping[str, int] | None = None) -> None:
+    """Any C file that includes the runtime's headers."""
+    run_tool(_compile(TARGETS[target], defines, ["-c", "-ffreestanding", str(source)], out))
+
+
 @dataclass(frozen=True)
 class Image:
     """Code as it lies in memory from IMAGE_BASE on, and where its functions begin."""

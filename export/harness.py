@@ -199,13 +199,26 @@ class Core:
         words = self._call(self._image.symbols[HARNESS_ENTRY], (MEMORY_AT, COMMANDS_AT, OUTPUT_AT))
         return bytes(self._uc.mem_read(OUTPUT_AT, 4 * words))
 
-    def paint_stack(self) -> None:
-        self._uc.mem_write(STACK_TOP - STACK_BYTES, PAINT * STACK_BYTES)
+    def forget(self) -> None:
+        """Count from zero."""
+        self.instructions = 0
+        self.by_function.clear()
 
-    def stack_used(self) -> int:
-        """Bytes below the top that are no longer paint."""
-        stack = bytes(self._uc.mem_read(STACK_TOP - STACK_BYTES, STACK_BYTES))
-        return len(stack.lstrip(PAINT))
+    def stack_below(self, entry: str, commands: bytes) -> int:
+        """Bytes of stack that the function `entry`, wherever the harness calls it, and all below it used."""
+        tops: list[int] = []
+        stack = getattr(_constants(self._image.target), _REGISTERS[_kind(self._image.target)].stack)
+        address = self._image.symbols[entry]
+        self._uc.ctl_flush_tb()  # what was translated before has no hook
+        hook = self._uc.hook_add(
+            self._unicorn.UC_HOOK_CODE, lambda uc, *_: tops.append(uc.reg_read(stack)), begin=address, end=address
+        )
+        self._uc.mem_write(STACK_TOP - STACK_BYTES, PAINT * STACK_BYTES)
+        self.execute(commands)
+        self._uc.hook_del(hook)
+        painted = bytes(self._uc.mem_read(STACK_TOP - STACK_BYTES, STACK_BYTES))
+        lowest = STACK_TOP - len(painted.lstrip(PAINT))
+        return min(tops) - lowest
 
     def _call(self, address: int, arguments: Iterable[int]) -> int:
         names = _REGISTERS[_kind(self._image.target)]
