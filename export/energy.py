@@ -87,10 +87,17 @@ class Burst:
 
 
 class Radio(Protocol):
-    name: str
-    max_bytes: int
-    sleep_ua: float
-    volts: float
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def max_bytes(self) -> int: ...
+
+    @property
+    def sleep_ua(self) -> float: ...
+
+    @property
+    def volts(self) -> float: ...
 
     def burst(self, payload_bytes: int) -> Burst: ...
 
@@ -158,13 +165,11 @@ def lora_air_s(payload_bytes: int, spreading_factor: int, bandwidth_hz: int = 12
     return (preamble + 4.25 + symbols) * symbol_s
 
 
-RADIOS: dict[str, Radio] = {
-    radio.name: radio
-    for radio in (
-        Ieee802154(), Ieee802154("802.15.4-ack", acknowledged=True), BleAdvertising(), BleConnection(),
-        *(Lora(f"lora-sf{factor}", factor) for factor in range(7, 13)),
-    )
-}  # fmt: skip
+_RADIOS: tuple[Radio, ...] = (
+    Ieee802154(), Ieee802154("802.15.4-ack", acknowledged=True), BleAdvertising(), BleConnection(),
+    *(Lora(f"lora-sf{factor}", factor) for factor in range(7, 13)),
+)  # fmt: skip
+RADIOS = {radio.name: radio for radio in _RADIOS}
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,18 @@ decoding" (2015), (10)-(12); Hashemi, Condo, Gross, "Fast and flexible successiv
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
-FORK, FORK_RIGHT, FORK_SHIFTED, REMAINDER, KNOWN, UNKNOWN, JOIN, JOIN_SHIFTED = range(8)
+FORK, FORK_RIGHT, FORK_SHIFTED, REMAINDER, KNOWN, UNKNOWN, JOIN, JOIN_SHIFTED = range(8)  # those from KNOWN on end with bits
 LEFT, RIGHT = 0, 1
 CERTAIN = np.float32(60.0)  # ratio of a bit that is known
 _C0, _C1, _C2 = np.float32(1.44269504), np.float32(1.04068449), np.float32(0.490524054)
 _C3, _C4, _C5, _C6 = np.float32(0.166164516), np.float32(0.0422432475), np.float32(0.00290334), np.float32(0.004353)
 _FAR = np.float32(24.0)
 _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
-_LANES = 16
 MOST_FLIPS = 31  # in an unknown subtree: the bits of a mask
 
 
@@ -109,25 +110,6 @@ def _check(a, b):
 
 
 @njit(cache=True, error_model="numpy")
-def _fork(ratios, size, out):
-    for i in range(size):
-        out[i] = _check(ratios[i], ratios[i + size])
-
-
-@njit(cache=True, error_model="numpy")
-def _fork_right(ratios, bits, size, out):
-    for i in range(size):
-        a, b = ratios[i], ratios[i + size]
-        out[i] = b - a if bits[i] else b + a
-
-
-@njit(cache=True, error_model="numpy")
-def _fork_shifted(ratios, size, out):
-    for i in range(size):
-        out[i] = ratios[i] + ratios[i + size]
-
-
-@njit(cache=True, error_model="numpy")
 def known_before(ratios):
     """In place: from the ratios of a vector of zero bits to those of its transform, each given all positions before it (float32[2^m])."""
     half = ratios.shape[0] >> 1
@@ -141,66 +123,88 @@ def known_before(ratios):
 
 
 @njit(cache=True, error_model="numpy")
-def _cost_known(ratios, size, lanes):
-    """-ln P(all bits zero)."""
-    if size < _LANES:
-        total = 0.0
-        for i in range(size):
-            total += max(_ZERO, -ratios[i]) + _soft(abs(ratios[i]))
-        return total
-    for j in range(_LANES):
-        lanes[j] = _ZERO
-    for first in range(0, size, _LANES):
-        part = ratios[first : first + _LANES]
-        for j in range(_LANES):
-            lanes[j] += max(_ZERO, -part[j]) + _soft(abs(part[j]))
-    total = 0.0
-    for j in range(_LANES):
-        total += lanes[j]
-    return total
-
-
-@njit(cache=True, error_model="numpy")
-def _cost_remainder(ratios, size, lanes):
-    """The same for the sums of the two halves of 2 * size ratios."""
-    if size < _LANES:
-        total = 0.0
-        for i in range(size):
-            r = _check(ratios[i], ratios[i + size])
-            total += max(_ZERO, -r) + _soft(abs(r))
-        return total
-    for j in range(_LANES):
-        lanes[j] = _ZERO
-    for first in range(0, size, _LANES):
-        a, b = ratios[first : first + _LANES], ratios[size + first : size + first + _LANES]
-        for j in range(_LANES):
-            r = _check(a[j], b[j])
-            lanes[j] += max(_ZERO, -r) + _soft(abs(r))
-    total = 0.0
-    for j in range(_LANES):
-        total += lanes[j]
-    return total
-
-
-@njit(cache=True, error_model="numpy")
-def _least_sure(ratios, size, most, order):
-    """Positions of the `most` smallest |ratio|, rising; returns how many."""
-    found = 0
-    worst = _ZERO
+def _fork(ratios, source, out, size):
+    """The ratios of the sums of the two halves; all numbers unsigned, as signed ones would be tested for each access."""
     for i in range(size):
-        value = abs(ratios[i])
+        ratios[out + i] = _check(ratios[source + i], ratios[source + size + i])
+
+
+@njit(cache=True, error_model="numpy")
+def _fork_right(ratios, source, bits, at, out, size):
+    """The ratios of the second half once the sums are known."""
+    for i in range(size):
+        a, b = ratios[source + i], ratios[source + size + i]
+        ratios[out + i] = b - a if bits[at + i] else b + a
+
+
+@njit(cache=True, error_model="numpy")
+def _fork_shifted(ratios, source, out, size):
+    """The same for sums that are zero."""
+    for i in range(size):
+        ratios[out + i] = ratios[source + i] + ratios[source + size + i]
+
+
+@njit(cache=True, error_model="numpy")
+def _cost(ratio):
+    """-ln P(0)."""
+    return max(_ZERO, -ratio) + _soft(abs(ratio))
+
+
+@njit(cache=True, error_model="numpy")
+def _cost_known(ratios, source, size, scratch):
+    """-ln P(all bits zero)."""
+    for i in range(size):
+        scratch[i] = _cost(ratios[source + i])
+    return _sum(scratch, size)
+
+
+@njit(cache=True, error_model="numpy")
+def _cost_remainder(ratios, source, size, scratch):
+    """The same for the sums of the two halves of 2 * size ratios."""
+    for i in range(size):
+        scratch[i] = _cost(_check(ratios[source + i], ratios[source + size + i]))
+    return _sum(scratch, size)
+
+
+@njit(cache=True, error_model="numpy")
+def _cost_unknown(ratios, source, size, scratch):
+    """-ln P(hard decisions)."""
+    for i in range(size):
+        scratch[i] = _soft(abs(ratios[source + i]))
+    return _sum(scratch, size)
+
+
+@njit(cache=True, error_model="numpy")
+def _sum(scratch, size):
+    """In four strands, as one would wait for each addition; `scratch` has room for three more."""
+    for i in range(size, size + np.uint64(3)):
+        scratch[i] = _ZERO
+    a, b, c, d = _ZERO, _ZERO, _ZERO, _ZERO
+    for i in range(np.uint64(0), size, np.uint64(4)):
+        a += scratch[i]
+        b += scratch[i + np.uint64(1)]
+        c += scratch[i + np.uint64(2)]
+        d += scratch[i + np.uint64(3)]
+    return (a + b) + (c + d)
+
+
+@njit(cache=True, error_model="numpy")
+def _least_sure(ratios, source, size, most, order):
+    """Positions of the `most` smallest |ratio|, rising."""
+    found, worst = 0, _ZERO
+    for i in range(size):
+        value = abs(ratios[source + i])
         if found == most:
             if value >= worst:
                 continue
             found -= 1
         j = found
-        while j > 0 and abs(ratios[order[j - 1]]) > value:
+        while j > 0 and abs(ratios[source + order[j - 1]]) > value:
             order[j] = order[j - 1]
             j -= 1
         order[j] = i
         found += 1
-        worst = abs(ratios[order[found - 1]])
-    return found
+        worst = abs(ratios[source + order[found - 1]])
 
 
 @njit(cache=True, error_model="numpy")
@@ -256,182 +260,220 @@ def _split(paths, size, metrics, costs, rows, flips, bit, ranked, spare):
 
 
 @njit(cache=True, error_model="numpy")
-def _unknown(level, paths, size, ratios, row_of, rows, metrics, bits, work):
+def _unknown(level, paths, size, ratios, width, row_of, rows, metrics, bits, work):
     """A subtree of which nothing is known: hard decisions, and for a list the likeliest flips of the least sure bits."""
-    costs, flips, order, ranked, spare, sums, seen, _ = work
-    length = 1 << level
+    costs, flips, order, ranked, spare, sums, owners, scratch = work
+    length = np.uint64(1) << np.uint64(level)
     if size > 1:
-        most = min(size - 1, length, MOST_FLIPS)
-        seen[:] = 0
-        for path in range(paths):
-            own = row_of[path]
-            flips[path] = 0
-            if seen[own] == 0:
-                part = ratios[own, length : 2 * length]
-                _least_sure(part, length, most, order[own])
-                total = 0.0
-                for i in range(length):
-                    total += _soft(abs(part[i]))
-                sums[own] = total
-                seen[own] = 1
-            metrics[path] += sums[own]
+        most = min(size - 1, 1 << level, MOST_FLIPS)
+        _owners(row_of, paths, owners)
+        for l in range(paths):
+            own = row_of[l]
+            flips[l] = 0
+            if owners[own] == l:
+                source = np.uint64(own) * width + length
+                _least_sure(ratios, source, length, most, order[own])
+                sums[own] = _cost_unknown(ratios, source, length, scratch)
+            metrics[l] += sums[own]
         for j in range(most):
-            for path in range(paths):
-                own = row_of[path]
-                costs[path] = abs(ratios[own, length + order[own, j]])
+            if j > 0 and paths == size and not _worth_it(paths, metrics, ratios, width, length, row_of, order, j):
+                break
+            for l in range(paths):
+                own = row_of[l]
+                costs[l] = abs(ratios[np.uint64(own) * width + length + order[own, j]])
             paths = _split(paths, size, metrics, costs, rows, flips, 1 << j, ranked, spare)
-    for path in range(paths):
-        own = row_of[path]
-        source, out = ratios[own, length : 2 * length], bits[path, length : 2 * length]
+    for l in range(paths):
+        own = row_of[l]
+        source, out = np.uint64(own) * width + length, np.uint64(l) * width + length
         for i in range(length):
-            out[i] = source[i] < _ZERO
+            bits[out + i] = ratios[source + i] < _ZERO
         if size > 1:
-            mask, j = flips[path], 0
+            mask, j = flips[l], 0
             while mask:
                 if mask & 1:
-                    out[order[own, j]] ^= 1
+                    bits[out + order[own, j]] ^= np.uint8(1)
                 mask >>= 1
                 j += 1
     return paths
 
 
 @njit(cache=True, error_model="numpy")
-def _distinct(row_of, paths, path):
-    """The first path that shares the row of a path."""
-    own = row_of[path]
-    for k in range(path):
-        if row_of[k] == own:
-            return k
-    return path
+def _worth_it(paths, metrics, ratios, width, length, row_of, order, j):
+    """Whether any flip of the bit of rank j could still enter a full list; later bits cost more, so none could then."""
+    worst, best = metrics[0], np.inf
+    for l in range(paths):
+        own = row_of[l]
+        worst = max(worst, metrics[l])
+        best = min(best, metrics[l] + abs(ratios[np.uint64(own) * width + length + order[own, j]]))
+    return best < worst
 
 
 @njit(cache=True, error_model="numpy")
-def _walk(steps, first, last, paths, size, ratios, left, right, rows, metrics, work):
+def _owners(row_of, paths, owners):
+    """owners[row]: the first path of those that share it."""
+    for l in range(paths - 1, -1, -1):
+        owners[row_of[l]] = l
+
+
+@njit(cache=True, error_model="numpy")
+def _walk(steps, first, last, paths, size, ratios, left, right, width, rows, metrics, work):
     """One plane: from the ratios of its top level to its bits in `left`, same level. Returns the number of paths.
 
-    rows: row numbers of each path, of `ratios` by level (rows 0 .. 15) and of `left` by level (16 .. 31).
+    Row l of `ratios`, `left`, `right` begins at l * width, level k of it 2^k further. rows: the row of each path, of `ratios` by level (rows 0 .. 15)
+    and of `left` by level (16 .. 31).
     """
-    lanes, sums = work[7], work[5]
+    sums, owners, scratch = work[5], work[6], work[7]
     for k in range(first, last):
         operation, level, side = steps[k, 0], steps[k, 1], steps[k, 2]
-        half = 1 << level >> 1
-        above, here = rows[level], rows[level - 1]
-        if operation == FORK:
-            for path in range(paths):
-                same = _distinct(above, paths, path) if size > 1 else path
-                if same == path:
-                    _fork(ratios[above[path], 2 * half : 4 * half], half, ratios[path, half : 2 * half])
-            for path in range(paths):
-                here[path] = _distinct(above, paths, path)
+        full = np.uint64(1) << np.uint64(level)
+        half = full >> np.uint64(1)
+        above = rows[level]
+        if operation == FORK or operation == FORK_SHIFTED:
+            here = rows[level - 1]
+            _owners(above, paths, owners)
+            for l in range(paths):
+                owner = owners[above[l]]
+                here[l] = owner
+                if owner == l:
+                    source, out = np.uint64(above[l]) * width + full, np.uint64(l) * width + half
+                    if operation == FORK:
+                        _fork(ratios, source, out, half)
+                    else:
+                        _fork_shifted(ratios, source, out, half)
+        elif operation == FORK_RIGHT:
+            here, bits_of = rows[level - 1], rows[16 + level - 1]
+            for l in range(paths):
+                source, at = np.uint64(above[l]) * width + full, np.uint64(bits_of[l]) * width + half
+                _fork_right(ratios, source, left, at, np.uint64(l) * width + half, half)
+                here[l] = l
         elif operation == REMAINDER:
             if size > 1:
-                for path in range(paths):
-                    same = _distinct(above, paths, path)
-                    if same == path:
-                        sums[path] = _cost_remainder(ratios[above[path], 2 * half : 4 * half], half, lanes)
-                    metrics[path] += sums[same]
-        elif operation == FORK_RIGHT:
-            for path in range(paths):
-                _fork_right(
-                    ratios[above[path], 2 * half : 4 * half], left[rows[16 + level - 1, path], half : 2 * half], half,
-                    ratios[path, half : 2 * half],
-                )  # fmt: skip
-            for path in range(paths):
-                here[path] = path
-        elif operation == FORK_SHIFTED:
-            for path in range(paths):
-                if _distinct(above, paths, path) == path:
-                    _fork_shifted(ratios[above[path], 2 * half : 4 * half], half, ratios[path, half : 2 * half])
-            for path in range(paths):
-                here[path] = _distinct(above, paths, path)
-        elif operation == KNOWN:
-            full = 2 * half if level > 0 else 1
-            out = left if side == LEFT else right
-            for path in range(paths):
-                out[path, full : 2 * full] = 0
-                if size > 1:
-                    same = _distinct(above, paths, path)
-                    if same == path:
-                        sums[path] = _cost_known(ratios[above[path], full : 2 * full], full, lanes)
-                    metrics[path] += sums[same]
-            if side == LEFT:
-                for path in range(paths):
-                    rows[16 + level, path] = path
+                _owners(above, paths, owners)
+                for l in range(paths):
+                    own = above[l]
+                    if owners[own] == l:
+                        sums[own] = _cost_remainder(ratios, np.uint64(own) * width + full, half, scratch)
+                    metrics[l] += sums[own]
         elif operation == UNKNOWN:
-            paths = _unknown(level, paths, size, ratios, above, rows, metrics, left if side == LEFT else right, work)
-            if side == LEFT:
-                for path in range(paths):
-                    rows[16 + level, path] = path
-        else:
+            paths = _unknown(level, paths, size, ratios, width, above, rows, metrics, left if side == LEFT else right, work)
+        elif operation == KNOWN:
             out = left if side == LEFT else right
-            for path in range(paths):
-                a, b = out[path, 2 * half : 3 * half], out[path, 3 * half : 4 * half]
-                second = right[path, half : 2 * half]
-                if operation == JOIN:
-                    first_half = left[rows[16 + level - 1, path], half : 2 * half]
-                    for i in range(half):
-                        a[i] = first_half[i] ^ second[i]
-                else:
-                    for i in range(half):
-                        a[i] = second[i]
-                for i in range(half):
-                    b[i] = second[i]
-            if side == LEFT:
-                for path in range(paths):
-                    rows[16 + level, path] = path
+            if size > 1:
+                _owners(above, paths, owners)
+            for l in range(paths):
+                own = above[l]
+                at = np.uint64(l) * width + full
+                for i in range(full):
+                    out[at + i] = 0
+                if size > 1:
+                    if owners[own] == l:
+                        sums[own] = _cost_known(ratios, np.uint64(own) * width + full, full, scratch)
+                    metrics[l] += sums[own]
+        else:
+            out, bits_of = left if side == LEFT else right, rows[16 + level - 1]
+            for l in range(paths):
+                base = np.uint64(l) * width
+                known = np.uint64(bits_of[l]) * width + half
+                _join(out, base + full, left, known, right, base + half, half, operation == JOIN_SHIFTED)
+        if side == LEFT and operation >= KNOWN:
+            bits_of = rows[16 + level]
+            for l in range(paths):
+                bits_of[l] = l
     return paths
 
 
 @njit(cache=True, error_model="numpy")
-def _enter(trees, count, plane, paths, low, low_rows, shift, ratios, rows, level):
+def _join(out, at, left, known, right, second, half, shifted):
+    """The bits of a subtree from those of its halves."""
+    if shifted:
+        for i in range(half):
+            out[at + i] = right[second + i]
+    else:
+        for i in range(half):
+            out[at + i] = left[known + i] ^ right[second + i]
+    for i in range(half):
+        out[at + half + i] = right[second + i]
+
+
+@njit(cache=True, error_model="numpy")
+def _walk_alone(steps, first, last, ratios, left, right):
+    """`_walk` of a single path: no metrics, no rows."""
+    for k in range(first, last):
+        operation, side = steps[k, 0], steps[k, 2]
+        full = np.uint64(1) << np.uint64(steps[k, 1])
+        half = full >> np.uint64(1)
+        if operation == FORK:
+            _fork(ratios, full, half, half)
+        elif operation == FORK_RIGHT:
+            _fork_right(ratios, full, left, half, half, half)
+        elif operation == FORK_SHIFTED:
+            _fork_shifted(ratios, full, half, half)
+        elif operation == UNKNOWN:
+            out = left if side == LEFT else right
+            for i in range(full, full + full):
+                out[i] = ratios[i] < _ZERO
+        elif operation == KNOWN:
+            out = left if side == LEFT else right
+            for i in range(full, full + full):
+                out[i] = 0
+        elif operation != REMAINDER:
+            _join(left if side == LEFT else right, full, left, half, right, half, half, operation == JOIN_SHIFTED)
+
+
+@njit(cache=True, error_model="numpy")
+def _enter(trees, count, plane, paths, low, low_rows, shift, ratios, width, rows, level):
     """Top-level ratios of each path, given its lower planes."""
-    n = 1 << level
-    for path in range(paths):
-        out = ratios[path, n : 2 * n]
-        own = low[low_rows[path]]
+    n = np.uint64(1) << np.uint64(level)
+    for l in range(paths):
+        at = np.uint64(l) * width + n
+        own = low[low_rows[l]]
         for i in range(count):
             value = trees[i, (1 << plane) + own[i]]
-            out[i] = -value if shift[i] else value
-        for i in range(count, n):
-            out[i] = CERTAIN
-        rows[level, path] = path
+            ratios[at + np.uint64(i)] = -value if shift[i] else value
+        for i in range(np.uint64(count), n):
+            ratios[at + i] = CERTAIN
+        rows[level, l] = l
 
 
 @njit(cache=True, error_model="numpy")
 def decode(trees, count, level, steps, edges, shifts, size, space, values, metrics):
-    """Up to `size` paths, in no order; returns how many. values uint8[size, n]: bit c of values[path, i] is sample i's bit in plane c.
+    """Up to `size` paths, in no order; returns how many. values uint8[size, n]: bit c of values[l, i] is sample i's bit in plane c.
 
-    trees float32[count, 2^C]; steps of plane c: edges[c] .. edges[c+1]; shifts uint8[C, n] of `coset_shift`; space: `workspace`.
+    trees float32[count, 2^C]; steps of plane c: edges[c] .. edges[c+1]; shifts uint8[C, n], see above; space: `workspace`.
     """
     ratios, left, right, rows, other, work = space
     planes, n = edges.shape[0] - 1, 1 << level
+    width = np.uint64(2 * n)
     paths = 1
     metrics[0] = 0.0
     rows[:] = 0
     values[0, :n] = 0
     for c in range(planes):
-        for path in range(paths):
-            rows[32, path] = path
-        _enter(trees, count, c, paths, values, rows[32], shifts[c], ratios, rows, level)
-        paths = _walk(steps, edges[c], edges[c + 1], paths, size, ratios, left, right, rows, metrics, work)
-        for path in range(paths):
-            found = left[rows[16 + level, path], n : 2 * n]
-            before, after = values[rows[32, path]], other[path]
+        for l in range(paths):
+            rows[32, l] = l
+        _enter(trees, count, c, paths, values, rows[32], shifts[c], ratios, width, rows, level)
+        if size == 1:
+            _walk_alone(steps, edges[c], edges[c + 1], ratios, left, right)
+        else:
+            paths = _walk(steps, edges[c], edges[c + 1], paths, size, ratios, left, right, width, rows, metrics, work)
+        for l in range(paths):
+            at = rows[16 + level, l] * 2 * n + n
+            found, before, after, shift = left[at : at + n], values[rows[32, l]], other[l], shifts[c]
             for i in range(n):
-                after[i] = before[i] | ((found[i] ^ shifts[c, i]) << c)
-        for path in range(paths):
-            values[path, :n] = other[path, :n]
+                after[i] = before[i] | ((found[i] ^ shift[i]) << c)
+        for l in range(paths):
+            values[l, :n] = other[l, :n]
     return paths
 
 
-def workspace(size: int, level: int) -> tuple[np.ndarray, ...]:
-    """For lists up to `size` (at most 32) and blocks up to 2^level."""
+def workspace(size: int, level: int) -> tuple[Any, ...]:
+    """For lists up to `size` and blocks up to 2^level."""
     n = 1 << level
     work = (
-        np.empty(size), np.empty(size, np.int64), np.empty((size, size), np.int64), np.empty(2 * size), np.empty(size, np.int64),
-        np.empty(size), np.empty(size, np.int64), np.empty(_LANES, np.float32),
-    )
+        np.empty(size), np.empty(size, np.int64), np.empty((size, min(size, MOST_FLIPS)), np.uint64), np.empty(2 * size),
+        np.empty(size, np.int64), np.empty(size), np.empty(size, np.int64), np.empty(n + 3, np.float32),
+    )  # fmt: skip
     return (
-        np.empty((size, 2 * n), np.float32), np.empty((size, 2 * n), np.uint8), np.empty((size, 2 * n), np.uint8),
+        np.empty(size * 2 * n, np.float32), np.empty(size * 2 * n, np.uint8), np.empty(size * 2 * n, np.uint8),
         np.zeros((33, size), np.int64), np.empty((size, n), np.uint8), work,
-    )
+    )  # fmt: skip
