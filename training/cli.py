@@ -55,7 +55,7 @@ def learning_options(command: Options) -> Options:
 @click.argument("recording", metavar="REC.csv", type=click.Path())
 @click.option("--source", required=True, help="Column of the sensor that the node measures.")
 @click.option("--side", default="", metavar="Y1,Y2", help="Columns of its neighbours, known to the gateway only.")
-@click.option("--scheme", type=click.Choice(["nested", "predictive", "trellis"]), default="nested", show_default=True)
+@click.option("--scheme", type=click.Choice(["nested", "predictive", "trellis", "syndrome"]), default="nested", show_default=True)
 @click.option("--rate", metavar="R[,R...]", callback=lambda ctx, param, text: parse_rates(text),
               help="Bits per sample; several make as many rate points.")
 @click.option("--max-error", type=float, help="Largest error, sensor units.")
@@ -68,7 +68,8 @@ def learning_options(command: Options) -> Options:
               help="refine, auto: neighbours as a gateway decodes them, or as recorded.")
 @click.option("--states", type=click.Choice(["4", "8", "16", "32", "64", "128", "256"]),
               help="trellis: of the code.  [default: by packet length]")
-@click.option("--packet-samples", type=click.IntRange(1, 4096), default=32, show_default=True)
+@click.option("--packet-samples", "--block", "packet_samples", type=click.IntRange(1, 4096),
+              help="Of syndrome, a packet is a block.  [default: 32; syndrome 1024]")
 @click.option("--level-check", type=click.Choice(["0", "4", "8"]),
               help="nested, trellis: bits per packet that tell a wrongly resolved bin and let it heal.  [default: 8]")
 @click.option("--name", default="", help="Name of the node.  [default: the source]")
@@ -84,6 +85,7 @@ def train(recording: str, source: str, side: str, out: str, as_json: bool, **opt
     """
     from training import jobs
 
+    options["packet_samples"] = options["packet_samples"] or (1024 if options["scheme"] == "syndrome" else 32)
     sides = tuple(part.strip() for part in side.split(",") if part.strip())
     material = load_columns(recording, options, (source, *sides))
     report = jobs.train(material, source, sides, out, options)

@@ -22,8 +22,11 @@ from edge_wz.model import Model, StateSpace
 from training import design_nested as nested
 from training import design_predictive as predictive
 from training import design_refined as refined
+from training import design_syndrome as syndrome
 from training import design_trellis as trellis
 from training.data import Recording
+from training.design_layered import design_layered, parse_layers
+from training.layered_lloyd import MODES
 from training.material import Material, from_arrays, gather, measure
 from training.state_space import identify, simulate, source_in_codes
 
@@ -61,7 +64,7 @@ class Options:
     """What a design is asked for besides its statistics: one of rate, max_error and step (`Targets`), and how to meet it.
 
     `decoder` auto (predictive): refinement at the gateway where it pays. `side_as`: whether refinement expects neighbours decoded, or
-    true. `states`: of a trellis."""
+    true. `states`: of a trellis. `layers`: alphabets of `layered`, coarse first, which say the rate; `mode`: what its rates are counted by."""
 
     rate: float | Sequence[float] | None = None
     max_error: float | None = None
@@ -71,16 +74,26 @@ class Options:
     level_check_bits: int = 0
     hello_every: int = 128
     states: int | None = None
+    layers: Sequence[int] | None = None
+    mode: str | None = None
     side_taps: int = SIDE_TAPS
     side_as: str = "decoded"
 
     @property
     def targets(self) -> Targets:
+        if self.layers is not None:
+            if any(value is not None for value in (self.rate, self.max_error, self.step)):
+                raise InputError("scheme layered: its layers say the rate, give no rate, max_error or step")
+            return Targets("rate", (float(np.log2(np.prod(parse_layers(self.layers)))),))
         return Targets.of(rate=self.rate, max_error=self.max_error, step=self.step)
 
     def check(self, scheme: str) -> None:
         if self.side_as not in refined.SIDES:
             raise InputError(f"side_as must be {' or '.join(refined.SIDES)}, not '{self.side_as}'")
+        if (self.layers is None) == (scheme == "layered") or (self.mode is not None and scheme != "layered"):
+            raise InputError("layers and mode belong to scheme layered, which needs layers, like 2,2,2")
+        if self.mode not in (None, *MODES):
+            raise InputError(f"mode must be {' or '.join(MODES)}, not '{self.mode}'")
         _check_decoder(scheme, self.decoder)
 
 
@@ -97,8 +110,8 @@ def design(
     """A model of `source` with the neighbours `side`; `asked`: fields of `Options`. Raises RecordingError, DesignError or InputError, one
     line each."""
     options = Options(**asked)
-    targets = options.targets
     options.check(scheme)
+    targets = options.targets
     material = gather(recording, source, side)
     noise = _coding_noise(targets, material)
     found = identify(material.in_codes, material.side, noise)
@@ -140,8 +153,8 @@ def from_state_space(
     """A model for known statistics, all in sensor units; `asked` as for `design`, with true neighbours unless it says otherwise. The search
     runs on a simulated stream; `grid`: scale and offset of codes."""
     options = Options(**{"side_as": "true", **asked})
-    targets = options.targets
     options.check(scheme)
+    targets = options.targets
     stream = simulate(space, samples, SIMULATION_SEED)
     material = from_arrays(stream[:, 0], stream[:, 1:], grid)
     coded = source_in_codes(space, material.scale, material.offset)
@@ -186,8 +199,16 @@ def _design(material: Material, space: StateSpace, scheme: str, options: Options
         return trellis.design_trellis(material, space, targets.values, options.states, framing)
     if options.states is not None:
         raise InputError(f"scheme {scheme} has no states")
+    if options.layers is not None:
+        if options.level_check_bits:
+            raise InputError("scheme layered has no level check")
+        framing_only = options.packet_samples, options.hello_every
+        mode, decoder = options.mode or MODES[0], options.decoder or "kalman"
+        return design_layered(material, space, options.layers, mode, decoder, framing_only, options.side_taps, known)
     if scheme == "nested":
         return _design_nested(material, space, options, known)
+    if scheme == "syndrome":
+        return _design_syndrome(material, space, options)
     if options.level_check_bits:
         raise InputError("predictive has no level check: its levels are never in doubt")
     if options.decoder in ("refine", AUTO):
@@ -198,6 +219,15 @@ def _design(material: Material, space: StateSpace, scheme: str, options: Options
     return predictive.design_predictive(
         material, space, targets.kind, targets.values, options.decoder, options.packet_samples, options.hello_every
     )
+
+
+def _design_syndrome(material: Material, space: StateSpace, options: Options) -> Model:
+    targets = options.targets
+    if targets.kind != "rate":
+        raise InputError(f"scheme syndrome is designed for a rate, not for a {targets.kind}")
+    if options.level_check_bits:
+        raise InputError("syndrome has no level check: its blocks have a check of their own")
+    return syndrome.design_syndrome(material, space, targets.values, (options.packet_samples, options.hello_every))
 
 
 def _design_nested(material: Material, space: StateSpace, options: Options, known: bool) -> Model:

@@ -372,9 +372,16 @@ def _walk(steps, first, last, paths, size, ratios, left, right, width, rows, met
         else:
             out, bits_of = left if side == LEFT else right, rows[16 + level - 1]
             for l in range(paths):
-                base = np.uint64(l) * width
-                known = np.uint64(bits_of[l]) * width + half
-                _join(out, base + full, left, known, right, base + half, half, operation == JOIN_SHIFTED)
+                at, second = np.uint64(l) * width + full, np.uint64(l) * width + half
+                if operation == JOIN:
+                    known = np.uint64(bits_of[l]) * width + half
+                    for i in range(half):
+                        out[at + i] = left[known + i] ^ right[second + i]
+                else:
+                    for i in range(half):
+                        out[at + i] = right[second + i]
+                for i in range(half):
+                    out[at + half + i] = right[second + i]
         if side == LEFT and operation >= KNOWN:
             bits_of = rows[16 + level]
             for l in range(paths):

@@ -24,18 +24,21 @@ import numpy as np
 from edge_wz.errors import FormatError, InputError, NewerVersion, StorageError
 from edge_wz.formats import blob
 from edge_wz.formats.layout import BUNDLE_FORMAT
-from edge_wz.model import Model, Propagation, RefinementModel, SideFilter, StateSpace, frozen
+from edge_wz.model import BlockDecoding, Model, Propagation, RefinementModel, SideFilter, StateSpace, frozen
 
 MANIFEST = "manifest.json"
 NODE = "node.bin"
 GATEWAY = "gateway.npz"
 DECODERS = {
     "nested": ("nearest", "posterior", "kalman"), "predictive": ("midpoint", "kalman", "refine"), "trellis": ("trellis",),
+    "syndrome": ("syndrome",),
     "layered": ("posterior", "kalman"),
 }
 PARTS: dict[str, type] = {
     "state_space": StateSpace, "side_filter": SideFilter, "refinement": RefinementModel, "propagation": Propagation,
+    "block": BlockDecoding,
 }
+MAX_BLOCK_PLANES = 8
 MAX_BUNDLE_BYTES = 1 << 28  # unpacked; far above any model, far below what hurts a gateway
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -259,10 +262,11 @@ def _check(model: Model, where: str) -> None:
     _require(model.max_error is None or model.node.scheme != "layered", where, MANIFEST,
              "max_error: scheme layered promises none")
     _require(len(set(model.side)) == len(model.side), where, MANIFEST, f"'side' names one twice: {list(model.side)}")
-    _require(model.decoder not in ("kalman", "trellis") or model.state_space is not None, where, GATEWAY,
+    _require(model.decoder not in ("kalman", "trellis", "syndrome") or model.state_space is not None, where, GATEWAY,
              f"decoder {model.decoder} needs a state space")
     _require(model.propagation is None or 1 <= model.propagation.rounds <= 16, where, GATEWAY,
              "propagation.rounds is not within 1 .. 16")
+    _check_block(model, where)
     _require(model.decoder != "refine" or model.refinement is not None, where, GATEWAY,
              "decoder refine needs moments")
     shapes = _expected_shapes(model)
@@ -272,6 +276,24 @@ def _check(model: Model, where: str) -> None:
         _require(bool(np.isfinite(array).all()), where, GATEWAY, f"{name} has entries that are not finite")
     _require(model.refinement is None or model.refinement.neighbours in (0, len(model.side)), where, GATEWAY,
              "refinement looks at a part of the neighbours")
+
+
+def _check_block(model: Model, where: str) -> None:
+    """What `decoders.block_syndrome` needs, within what its arrays hold."""
+    _require(model.node.scheme != "syndrome" or model.block is not None, where, GATEWAY, "decoder syndrome needs planes and a density")
+    if model.block is None:
+        return
+    _require(model.node.scheme == "syndrome", where, GATEWAY, f"scheme {model.node.scheme} has no blocks")
+    block, points = model.block, model.node.rate_points
+    fits = block.planes.shape == (len(points),) and all(
+        float(planes).is_integer() and len(point.sent) <= planes <= MAX_BLOCK_PLANES
+        for planes, point in zip(block.planes, points, strict=True)
+    )
+    _require(fits, where, GATEWAY, f"block.planes {block.planes} are not those of the rate points, at most {MAX_BLOCK_PLANES}")
+    _require(block.density.ndim == 2 and block.density.shape[1] == 2 and bool((block.density > 0).all()), where, GATEWAY,
+             "block.density is not weights and factors above 0")
+    _require(bool((block.path_mse >= 0).all()), where, GATEWAY, "block.path_mse is below 0")
+    _require(1 <= block.rounds <= 2, where, GATEWAY, "block.rounds is not 1 or 2")
 
 
 def _expected_shapes(model: Model) -> dict[str, tuple[int, ...]]:
@@ -291,6 +313,9 @@ def _expected_shapes(model: Model) -> dict[str, tuple[int, ...]]:
         rows = (len(model.node.rate_points), *rows[1:])
         shapes |= {"refinement.mean": (*rows, entries), "refinement.cov": (*rows, entries, entries)}
         shapes |= {"refinement.density": (*rows, 5)}
+    if model.block is not None:
+        points = len(model.node.rate_points)
+        shapes |= {"block.planes": (points,), "block.path_mse": (points,), "block.density": model.block.density.shape}
     return shapes
 
 

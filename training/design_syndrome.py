@@ -1,0 +1,257 @@
+"""Design of `syndrome` without gradients: the sets of sent positions and the step of each rate point, by trials of the real decoder.
+
+    cavities of all packets -> trials (shuffled, dithered blocks) -> for a step: error probability of every position of every plane, given all bits
+    before it -> the worst ones are sent -> list decoding of other trials -> failures -> the step of least expected error
+
+A step a little too small costs more than one much too large, and good steps fail too rarely to be counted: the failure rate is read from a
+probit line through the failures counted over a ladder of steps, and no step is taken whose rate on that line exceeds MOST_FAILURES.
+References: Arikan (2009), Mori and Tanaka (2009) for the choice of positions by what a genie-aided decoder gets wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+import numpy as np
+
+from edge_wz.codec import schemes, syndrome
+from edge_wz.codec.indices import flatten
+from edge_wz.codec.reconstruction import Decoder, Reconstruction
+from edge_wz.codec.side_information import SideInformation
+from edge_wz.codec.syndrome_decoder import code_of
+from edge_wz.decoders import block_syndrome
+from edge_wz.errors import DesignError
+from edge_wz.formats.blob import make_syndrome
+from edge_wz.formats.layout import MAX_CODED_PLANES, MAX_LOW_BITS
+from edge_wz.kernels.nested_quantizer import STATE_SLOTS
+from edge_wz.model import BlockDecoding, Model, StateSpace, frozen
+from training import syndrome_trials as trials
+from training.design_nested import nested_point
+from training.material import Figures, Material, bins_of
+
+CHECKS_FROM = ((0, 8), (192, 12), (768, 16))  # packet samples from which so many check bits are worth their rate
+RAW_SIGMAS = 2.7  # width of 2^b steps up to which low bits are sent as they are: nothing is known of them
+SURE_SIGMAS = 14.0  # width of all planes together
+LADDER = 0.012  # between the logarithms of two steps
+RUNGS = 7
+MOST_FAILURES = 6e-3
+START_ERRORS = 0.5  # sum of the error probabilities of all positions that are not sent, at the step the ladder starts from
+TRIAL_SAMPLES = 600_000
+POSITION_SAMPLES = 400_000
+SEED = 4711
+ROUND_GAIN = 0.97  # of the error: a second round of smoothing has to save so much
+MIXTURE_GAIN = 0.004  # nats per sample that a second component has to bring
+MAX_PLANES = 8
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, eq=False)
+class SyndromeParts:
+    """What all rate points share. `space` with the source in codes."""
+
+    space: StateSpace
+    packet_samples: int
+    hello_every: int
+    check_bits: int
+    density: np.ndarray
+    rounds: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One rate point: (q, shift, rounding, taps, sets) for the blob, and what the gateway adds."""
+
+    fields: tuple[int, int, int, list[int], np.ndarray]
+    planes: int
+    path_mse: float
+    failures: float  # expected per block
+
+
+@dataclass(frozen=True, eq=False)
+class Code:
+    """Sets for one step. `errors`: sum of the error probabilities of what is not sent."""
+
+    low_bits: int
+    planes: int
+    sent: np.ndarray
+    errors: float
+
+
+def check_bits_for(packet_samples: int) -> int:
+    return max((start, bits) for start, bits in CHECKS_FROM if start <= packet_samples)[1]
+
+
+def payload_bits(rate: float, packet_samples: int) -> int:
+    """Whole bytes."""
+    return int(np.floor(rate * packet_samples / 8 + 1e-9)) * 8
+
+
+def code_for(pool: trials.Pool, step: float, total_bits: int, parts: SyndromeParts) -> Code:
+    """The sets that leave the least to guess; DesignError if the rate cannot hold them."""
+    n, sigma = parts.packet_samples, pool.sigma
+    low_bits = int(np.clip(np.floor(np.log2(RAW_SIGMAS * sigma / step)), 0, min(MAX_LOW_BITS, (total_bits - parts.check_bits) // n)))
+    budget = total_bits - parts.check_bits - low_bits * n
+    planes = int(np.clip(np.ceil(np.log2(SURE_SIGMAS * pool.wide / (step * 2**low_bits))), 1, MAX_PLANES))
+    errors = trials.position_errors(pool, step, low_bits, planes, n, POSITION_SAMPLES // n + 1)
+    sent = np.zeros((planes, n), np.bool_)
+    usable = min(planes, MAX_CODED_PLANES)
+    chosen = np.argsort(-errors[:usable].ravel(), kind="stable")[: max(budget, 0)]
+    sent[:usable].reshape(-1)[chosen] = True
+    coded = int(np.flatnonzero(sent.any(axis=1)).max(initial=-1)) + 1
+    for plane in np.flatnonzero(~sent[:coded].any(axis=1)):
+        sent[plane, np.argmax(errors[plane])] = True
+    return Code(low_bits, planes, sent[:coded], float(errors[~sent].sum()))
+
+
+def first_step(pool: trials.Pool, total_bits: int, parts: SyndromeParts) -> float:
+    """The step at which so much is left to guess as START_ERRORS says, by bisection of its logarithm."""
+    rate = total_bits / parts.packet_samples
+    low, high = np.log(pool.sigma * 2.0 ** (1.0 - rate)), np.log(pool.sigma * 2.0 ** (4.0 - rate))
+    for _ in range(8):
+        middle = 0.5 * (low + high)
+        if code_for(pool, float(np.exp(middle)), total_bits, parts).errors > START_ERRORS:
+            low = middle
+        else:
+            high = middle
+    return float(np.exp(high))
+
+
+@dataclass(frozen=True)
+class Rung:
+    step: float
+    code: Code
+    outcome: trials.Outcome
+
+
+def tuned(pool: trials.Pool, rate: float, parts: SyndromeParts) -> Point:
+    """Step and sets of one rate point."""
+    total_bits = payload_bits(rate, parts.packet_samples)
+    if total_bits < parts.check_bits:
+        raise DesignError(f"a rate of {rate:g} bits leaves nothing beside the block check in packets of {parts.packet_samples}")
+    start = max(first_step(pool, total_bits, parts), 1.0)
+    rungs = [_rung(pool, start * np.exp(LADDER * k), total_bits, parts) for k in range(-RUNGS // 2 + 1, RUNGS // 2 + 1)]
+    while rungs[-1].outcome.failed and len(rungs) < 4 * RUNGS:
+        rungs.append(_rung(pool, rungs[-1].step * np.exp(LADDER), total_bits, parts))
+    rungs.append(_rung(pool, rungs[-1].step * np.exp(LADDER), total_bits, parts))
+    chances = failure_line(rungs)
+    path_mse, failed_mse = _when_failed(rungs)
+    costs = [
+        rung.outcome.cell_mse + chance * failed_mse * (rung.step / rungs[0].step) ** 2 if chance <= MOST_FAILURES else np.inf
+        for rung, chance in zip(rungs, chances, strict=True)
+    ]
+    best = int(np.argmin(costs)) if np.isfinite(min(costs)) else len(rungs) - 1
+    chosen = rungs[best]
+    q, shift, rounding, taps = nested_point(max(chosen.step, 1.0), 1 << chosen.code.low_bits)
+    fields = (q, shift, rounding, taps, chosen.code.sent)
+    return Point(fields, chosen.code.planes, path_mse * (chosen.step / rungs[0].step) ** 2, float(chances[best]))
+
+
+def _rung(pool: trials.Pool, step: float, total_bits: int, parts: SyndromeParts) -> Rung:
+    code = code_for(pool, float(step), total_bits, parts)
+    walk = code_of(code.sent.reshape(len(code.sent), parts.packet_samples), parts.packet_samples, code.planes)
+    blocks = max(TRIAL_SAMPLES // parts.packet_samples, 100)
+    return Rung(float(step), code, trials.attempt(pool, float(step), code.low_bits, code.planes, code.sent, walk, parts.check_bits, blocks))
+
+
+def failure_line(rungs: list[Rung]) -> np.ndarray:
+    """Chance of a failure at each rung, from a probit line in the logarithm of the step; each count is worth its own precision."""
+    logs = np.log([rung.step for rung in rungs])
+    blocks = np.array([rung.outcome.blocks for rung in rungs], float)
+    counts = np.array([rung.outcome.failed for rung in rungs], float)
+    shares = (counts + 0.5) / (blocks + 1)
+    probits = np.array([_NORMAL.inv_cdf(share) for share in shares])
+    densities = np.array([_NORMAL.pdf(probit) for probit in probits])
+    seen = (counts > 0) & (counts < blocks)
+    if np.count_nonzero(seen) < 2:
+        return shares
+    weights = densities[seen] ** 2 * blocks[seen] / (shares[seen] * (1 - shares[seen]))
+    slope, offset = np.polyfit(logs[seen], probits[seen], 1, w=np.sqrt(weights))
+    return np.array([_NORMAL.cdf(float(slope * log + offset)) for log in logs]) if slope < 0 else shares
+
+
+def _when_failed(rungs: list[Rung]) -> tuple[float, float]:
+    """Mean square errors of failed blocks at the first rung's step: by the best path, and by the better of path and low bits."""
+    path, rough, count = 0.0, 0.0, 0
+    for rung in rungs:
+        scale = (rungs[0].step / rung.step) ** 2
+        path += rung.outcome.path_mse * rung.outcome.failed * scale
+        rough += rung.outcome.rough_mse * rung.outcome.failed * scale
+        count += rung.outcome.failed
+    if not count:
+        return float(rungs[0].outcome.rough_mse_all), float(rungs[0].outcome.rough_mse_all)
+    return path / count, min(path, rough) / count
+
+
+def build(parts: SyndromeParts, material: Material, points: list[Point]) -> Model:
+    """A bare model of these rate points."""
+    node = make_syndrome(
+        parts.packet_samples, parts.hello_every, material.scale, material.offset, parts.check_bits, [point.fields for point in points]
+    )
+    block = BlockDecoding(
+        frozen([point.planes for point in points], np.float64), frozen([point.path_mse for point in points], np.float64),
+        frozen(parts.density, np.float64), parts.rounds,
+    )
+    side = tuple(f"y{k}" for k in range(material.side.shape[1]))
+    return Model(node=node, decoder="syndrome", side=side, state_space=parts.space, block=block)
+
+
+def measure(model: Model, material: Material, point: int = 0) -> Figures:
+    """Encode, parse and decode `material` in whole packets under one rate point."""
+    result = _through_codec(model, material, point)
+    _, levels = bins_of(model.node.rate_points[point], material.codes, material.present)
+    errors = (result.values - material.values)[material.present]
+    mse = float(np.mean(errors * errors))
+    expected = float(np.mean(np.square(result.sigmas[material.present])))
+    variance = float(np.var(material.values[material.present]))
+    wrong = float(np.mean((result.levels != levels)[material.present]))
+    return Figures(mse, expected, 10 * np.log10(variance / max(mse, 1e-30)), wrong, result)
+
+
+def _through_codec(model: Model, material: Material, point: int) -> Reconstruction:
+    slots, total = model.node.packet_samples, len(material.codes)
+    packets = -(-total // slots)
+    codes = np.zeros((packets, slots), np.int16)
+    present = np.zeros((packets, slots), np.bool_)
+    codes.reshape(-1)[:total], present.reshape(-1)[:total] = material.codes, material.present
+    counts = np.full(packets, slots, np.int32)
+    counts[-1] = total - (packets - 1) * slots
+    state = np.zeros(STATE_SLOTS, np.int32)
+    payloads, _ = syndrome.encode(model.node, point, codes, present, counts, state)
+    indices = flatten(schemes.parse(model.node, payloads, np.full(packets, point, np.int32), counts, present))
+    engine = Decoder(model)
+    return engine.reconstruct(engine.initial_state(), indices, SideInformation.of(material.side))[0]
+
+
+def design_syndrome(
+    material: Material, space: StateSpace, rates: tuple[float, ...], options: tuple[int, int]
+) -> Model:
+    """`options`: packet samples, hello every."""
+    packet_samples, hello_every = options
+    parts = SyndromeParts(space, packet_samples, hello_every, check_bits_for(packet_samples), np.ones((1, 2)))
+    points = []
+    for rate in rates:
+        pool = trials.gather(material, space, packet_samples, rate, SEED)
+        if rate == rates[0]:
+            parts = replace(parts, density=trials.fit_density(pool, MIXTURE_GAIN))
+        points.append(tuned(replace(pool, density=parts.density), rate, parts))
+    model = _rounds(parts, material, points)
+    rows = []
+    for index, (made, rate_point) in enumerate(zip(points, model.node.rate_points, strict=True)):
+        figures = measure(model, material, index)
+        bits = payload_bits(rates[index], packet_samples) / packet_samples
+        rows.append({
+            "bits": bits, "q": rate_point.modulus, "step": rate_point.step * material.scale, "sqnr_db": round(figures.sqnr_db, 3),
+            "rmse": float(np.sqrt(figures.mse)), "wrong_levels": figures.wrong_cells, "block_failures": made.failures,
+        })
+    return replace(model, measured={"training": rows}, provenance={"block_check_bits": parts.check_bits, "trial_samples": TRIAL_SAMPLES})
+
+
+def _rounds(parts: SyndromeParts, material: Material, points: list[Point]) -> Model:
+    """A second smoothing where it pays at the first rate point."""
+    once = build(parts, material, points)
+    twice = build(replace(parts, rounds=2), material, points)
+    return twice if measure(twice, material).mse < ROUND_GAIN * measure(once, material).mse else once
+
+
+__all__ = ["block_syndrome", "check_bits_for", "design_syndrome", "measure"]
