@@ -93,7 +93,7 @@ class Daemon:
     def log(self) -> str:
         return os.pread(self._log.fileno(), 1 << 20, self._log_start).decode()
 
-    def wait_for(self, pattern: str, count: int = 1, timeout_s: float = 20) -> str:
+    def wait_for(self, pattern: str, count: int = 1, timeout_s: float = 90) -> str:
         """First group of the `count`th match of `pattern` in the log."""
         until_s = time.monotonic() + timeout_s
         while len(found := re.findall(pattern, self.log)) < count:
@@ -104,11 +104,11 @@ class Daemon:
     def port(self) -> int:
         return int(self.wait_for(r"listening on \S+ port (\d+)"))
 
-    def stop(self, timeout_s: float = 20) -> int:
+    def stop(self, timeout_s: float = 90) -> int:
         self._process.send_signal(signal.SIGTERM)
         return self.ended(timeout_s)
 
-    def ended(self, timeout_s: float = 20) -> int:
+    def ended(self, timeout_s: float = 90) -> int:
         """Exit status; then `usage` is what it used."""
         until_s = time.monotonic() + timeout_s
         while True:
@@ -179,7 +179,7 @@ async def serving(loaded: config.DaemonConfig, visit: Coroutine[Any, Any, None],
     return running
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 90) -> None:
     until_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < until_s
@@ -202,7 +202,7 @@ def count_in(store: Path) -> int:
         return int(db.execute("SELECT count(*) FROM samples").fetchone()[0])
 
 
-def wait_for_samples(store: Path, count: int, timeout_s: float = 20) -> None:
+def wait_for_samples(store: Path, count: int, timeout_s: float = 90) -> None:
     until_s = time.monotonic() + timeout_s
     while count_in(store) < count:
         assert time.monotonic() < until_s, f"{count_in(store)} of {count} samples"

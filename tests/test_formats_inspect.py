@@ -139,7 +139,7 @@ def test_a_damaged_packet_is_shown_and_named():
     raw = bytearray(packets_of(NESTED, 5, shared=False)[0])
     raw[10] ^= 1
     assert "check does not hold" in run("--hex", raw.hex(), "--addressed")
-    assert "reserved packet type" in run("--hex", "6000", "--addressed")
+    assert "reserved packet type" in run("--hex", "7000", "--addressed")
 
 
 def test_any_packet_bytes_are_shown(folder):

@@ -16,7 +16,7 @@ from edge_wz.formats.rows import Row, Section
 from edge_wz.formats.sections import SECTIONS
 from edge_wz.model import Model, NodeModel
 
-TYPE_NAMES = ("data", "hello", "refinement (reserved)", "control (reserved)")
+TYPE_NAMES = ("data", "hello", "refinement", "control (reserved)")
 
 
 # ------------------------------------------------------------------------------------------------- packets
