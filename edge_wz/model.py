@@ -95,6 +95,11 @@ class LayeredRatePoint:
         return self.sent or self.layers
 
     @property
+    def step(self) -> float:
+        """Width of the usual interval in source LSB."""
+        return float(np.median(np.diff(self.thresholds))) if len(self.thresholds) > 1 else 65536.0
+
+    @property
     def coded(self) -> tuple[bool, ...]:
         return tuple(len(rows) > 0 for rows in self.cdfs)
 

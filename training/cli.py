@@ -55,7 +55,7 @@ def learning_options(command: Options) -> Options:
 @click.argument("recording", metavar="REC.csv", type=click.Path())
 @click.option("--source", required=True, help="Column of the sensor that the node measures.")
 @click.option("--side", default="", metavar="Y1,Y2", help="Columns of its neighbours, known to the gateway only.")
-@click.option("--scheme", type=click.Choice(["nested", "predictive", "trellis", "syndrome"]), default="nested", show_default=True)
+@click.option("--scheme", type=click.Choice(["nested", "predictive", "trellis", "syndrome", "layered"]), default="nested", show_default=True)
 @click.option("--rate", metavar="R[,R...]", callback=lambda ctx, param, text: parse_rates(text),
               help="Bits per sample; several make as many rate points.")
 @click.option("--max-error", type=float, help="Largest error, sensor units.")
@@ -68,6 +68,9 @@ def learning_options(command: Options) -> Options:
               help="refine, auto: neighbours as a gateway decodes them, or as recorded.")
 @click.option("--states", type=click.Choice(["4", "8", "16", "32", "64", "128", "256"]),
               help="trellis: of the code.  [default: by packet length]")
+@click.option("--layers", metavar="M[,M...]", help="layered: symbols of each layer, the coarsest first, like 2,2,2; they say the rate.")
+@click.option("--mode", type=click.Choice(["marginal", "conditional"]),
+              help="layered: design for rates as sent, or as ideal Slepian-Wolf coding would pay.  [default: marginal]")
 @click.option("--packet-samples", "--block", "packet_samples", type=click.IntRange(1, 4096),
               help="Of syndrome, a packet is a block.  [default: 32; syndrome 1024]")
 @click.option("--level-check", type=click.Choice(["0", "4", "8"]),

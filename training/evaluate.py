@@ -22,7 +22,7 @@ from edge_wz.codec.side_information import SideInformation
 from edge_wz.errors import InputError
 from edge_wz.formats import blob
 from edge_wz.model import Model, NodeModel
-from training import baselines, rivals
+from training import baselines, layered_streams, rivals
 from training.data import Recording
 from training.transmission import Received, transmit, true_levels
 
@@ -150,6 +150,8 @@ def evaluate_bundle(
         heard = neighbours if decoder.neighbours else SideInformation.none(recording.samples)
         result = mark_absent(source, sent, reconstruct(decoder, sent.indices, heard, advance))
         report = node_report(model, name, source, sent, result)
+        if model.node.scheme == "layered":
+            report["layers"] = layered_streams.prefix_rows(model, name, source.values, source.codes, source.present, heard)
         if with_baselines:
             clean = result if not loss else _without_loss(decoder, source, heard)
             report["baselines"] = rival_reports(model, recording, fit, source, clean, neighbours, sent, with_baselines)

@@ -23,7 +23,7 @@ from edge_wz.formats.layout import TYPE_HELLO
 from edge_wz.gateway.events import SamplesDecoded
 from edge_wz.gateway.fleet import Fleet, LinkSpec, NodeSpec
 from edge_wz.gateway.pipeline import Pipeline
-from training import baselines
+from training import baselines, layered_streams
 from training import evaluate as single
 from training.data import Recording
 from training.transmission import Received, transmit
@@ -71,6 +71,9 @@ def evaluate_fleet(
         judged = dataclasses.replace(result, levels=levels)
         report = single.node_report(model, model.decoder, one.source, one.sent, judged)
         report["name"] = one.spec.name
+        if model.node.scheme == "layered":
+            values, codes, present = one.source.values, one.source.codes, one.source.present
+            report["layers"] = layered_streams.prefix_rows(model, model.decoder, values, codes, present, side)
         if with_baselines:
             model = dataclasses.replace(model, source=one.column, side=_columns(one.spec, members))
             report["baselines"] = single.rival_reports(

@@ -15,6 +15,7 @@ from edge_wz.model import Model
 from training import baselines, design, report
 from training import evaluate as measure
 from training.data import Recording
+from training.design_layered import parse_layers
 
 to_json = report.to_json
 train_table = report.training
@@ -28,7 +29,7 @@ Report = dict[str, Any]
 def train(recording: Recording, source: str, side: tuple[str, ...], out: str, options: dict[str, Any]) -> Report:
     """Design, write the bundle, and say what it is."""
     given = {name: options[name] for name in TARGETS if options[name] is not None}
-    if len(given) != 1:
+    if len(given) != 1 and options["scheme"] != "layered":
         raise InputError("give exactly one of --rate, --max-error and --step")
     if options["method"] == "gradient":
         return _learn(recording, source, side, out, options)
@@ -39,7 +40,8 @@ def train(recording: Recording, source: str, side: tuple[str, ...], out: str, op
         model = design.design(
             recording, source, side, options["scheme"], decoder=options["decoder"],
             packet_samples=options["packet_samples"], level_check_bits=_level_check_bits(options),
-            side_as=options["side_as"], states=int(options["states"]) if options["states"] else None, **given,
+            side_as=options["side_as"], states=int(options["states"]) if options["states"] else None,
+            layers=parse_layers(options["layers"]) if options["layers"] else None, mode=options["mode"], **given,
         )
         advance(1)
     model = dataclasses.replace(model, name=options["name"] or model.name or source)

@@ -13,6 +13,7 @@ NODE_COLUMNS = (
     ("bin errors", "bin_error_rate"), ("concealed", "concealed"), ("samples", "samples"),
 )
 RIVAL_COLUMNS = ("node", "decoder", "baseline", "payload b/sa", "packet b/sa", "rmse", "ours/theirs")
+LAYER_COLUMNS = ("node", "layers", "payload b/sa", "packet b/sa", "SQNR dB", "rmse", "stated sigma", "wrong runs")
 
 
 def plain(value: Any) -> Any:
@@ -58,6 +59,10 @@ def evaluation(report: dict[str, Any]) -> str:
     """The nodes, and their rivals at the same rmse."""
     nodes = report["nodes"]
     parts = [table([title for title, _ in NODE_COLUMNS], [[node[key] for _, key in NODE_COLUMNS] for node in nodes])]
+    layers = [[node["name"], depth, *row.values()] for node in nodes for depth, row in enumerate(node.get("layers", ()), 1)]
+    if layers:
+        parts.append("layered: every prefix of layers, sent alone and without loss")
+        parts.append(table(LAYER_COLUMNS, layers))
     rivals = [row for node in nodes for row in _rival_rows(node)]
     if rivals:
         parts.append("baselines, at the same rmse in the same packets")
