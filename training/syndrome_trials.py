@@ -195,7 +195,7 @@ def _position_errors(sources, all_means, variances, step, low_bits, density, blo
 def _attempt(sources, all_means, variances, step, low_bits, density, planes, sent, walk, check_bits, blocks, seed, space, sums):  # type: ignore[no-untyped-def]
     np.random.seed(seed)
     samples, q = sources.shape[1], 1 << low_bits
-    _, _, slots, lows, means, rough, masses, trees, shifts, found, resolve_space = space
+    _, _, slots, lows, means, known, masses, trees, shifts, found, resolve_space = space
     order, x, indices = np.arange(samples), np.empty(samples), np.empty(samples, np.int64)
     point, bits = _point_of(step, q << planes), np.zeros(shifts.shape[1], np.uint8)
     for b in range(blocks):
@@ -206,8 +206,7 @@ def _attempt(sources, all_means, variances, step, low_bits, density, planes, sen
             u = np.int64(_level(x[i], point)) + 32768
             r = check_step(r, u, check_bits)
             slots[i], lows[i], indices[i] = i, u & (q - 1), u
-            rough[i, 0], rough[i, 1] = block_syndrome.cell_masses(means[i], variances[block, order[i]], lows[i], q, point, density, masses)
-            polar_list.llr_tree(masses, trees[i])
+            block_syndrome.weigh(means[i], variances[block, order[i]], lows[i], q, point, density, masses, trees[i], known[i])
         shifts[:] = 0
         for p in range(sent.shape[0]):
             bits[:] = 0
@@ -218,7 +217,7 @@ def _attempt(sources, all_means, variances, step, low_bits, density, planes, sen
                 shifts[p, i] = bits[i] if sent[p, i] else 0
             polar_list.transform(shifts[p])
         held = block_syndrome.resolve(
-            trees, samples, walk, shifts, means, lows, q, point, check_bits, r >> (16 - check_bits), resolve_space, found
+            trees, samples, walk, shifts, means, lows, known, q, point, check_bits, r >> (16 - check_bits), resolve_space, found
         )
         wrong, path, inside, blurred = False, 0.0, 0.0, 0.0
         for i in range(samples):
@@ -229,7 +228,7 @@ def _attempt(sources, all_means, variances, step, low_bits, density, planes, sen
             path += (0.5 * (low + high) - x[i]) ** 2
             low, high = level_cell(true, point[0], point[1], point[2])
             inside += (0.5 * (low + high) - x[i]) ** 2
-            blurred += (rough[i, 0] - x[i]) ** 2
+            blurred += (known[i, 0] - x[i]) ** 2
         sums[5] += blurred
         if not held:
             sums[0] += 1
