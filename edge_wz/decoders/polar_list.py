@@ -145,7 +145,7 @@ def _fork_shifted(ratios, source, out, size):
 
 
 @njit(cache=True, error_model="numpy")
-def _cost(ratio):
+def cost(ratio):
     """-ln P(0)."""
     return max(_ZERO, -ratio) + _soft(abs(ratio))
 
@@ -154,7 +154,7 @@ def _cost(ratio):
 def _cost_known(ratios, source, size, scratch):
     """-ln P(all bits zero)."""
     for i in range(size):
-        scratch[i] = _cost(ratios[source + i])
+        scratch[i] = cost(ratios[source + i])
     return _sum(scratch, size)
 
 
@@ -162,7 +162,7 @@ def _cost_known(ratios, source, size, scratch):
 def _cost_remainder(ratios, source, size, scratch):
     """The same for the sums of the two halves of 2 * size ratios."""
     for i in range(size):
-        scratch[i] = _cost(_check(ratios[source + i], ratios[source + size + i]))
+        scratch[i] = cost(_check(ratios[source + i], ratios[source + size + i]))
     return _sum(scratch, size)
 
 
@@ -328,7 +328,7 @@ def _walk(steps, first, last, paths, size, ratios, left, right, width, rows, met
         full = np.uint64(1) << np.uint64(level)
         half = full >> np.uint64(1)
         above = rows[level]
-        if operation == FORK or operation == FORK_SHIFTED:
+        if operation in (FORK, FORK_SHIFTED):
             here = rows[level - 1]
             _owners(above, paths, owners)
             for l in range(paths):
