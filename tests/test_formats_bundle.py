@@ -11,7 +11,7 @@ import pytest
 
 from edge_wz.errors import FormatError, InputError, NewerVersion, StorageError
 from edge_wz.formats import blob, bundle
-from edge_wz.model import Model, Propagation, RefinementModel, SideFilter, StateSpace
+from edge_wz.model import BlockDecoding, Model, Propagation, RefinementModel, SideFilter, StateSpace
 
 NODE = blob.make_nested(32, 100, 4, 0.1, -3.0, [(8, 12, 2048, [4096])])
 OTHER_NODE = blob.make_nested(16, 100, 4, 0.1, -3.0, [(8, 12, 2048, [4096])])
@@ -32,6 +32,14 @@ def full_model():
     )
 
 
+def block_model():
+    sent = np.arange(2 * 64).reshape(2, 64) % 3 == 0
+    node = blob.make_syndrome(64, 100, 0.1, -3.0, 8, [(2, 12, 2048, [4096], sent), (4, 12, 2048, [4096], sent)])
+    space = StateSpace(*(np.ones(shape) for shape in [(1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (1,)]))
+    density = np.array([[0.9, 1.0], [0.1, 30.0]])
+    return Model(node, "syndrome", state_space=space, block=BlockDecoding(np.array([2.0, 3.0]), np.array([5.0, 1.5]), density, 2))
+
+
 def rewritten(model=SMALL, manifest=None, members=None, drop=()):
     """A bundle whose manifest and members were changed, with digests that hold unless given."""
     held = bundle.read_members(bundle.pack(model))
@@ -50,9 +58,21 @@ def rewritten(model=SMALL, manifest=None, members=None, drop=()):
 
 def assert_same_part(mine, theirs):
     assert type(mine) is type(theirs)
-    for field in fields(mine):
+    for field in () if mine is None else fields(mine):
         a, b = getattr(mine, field.name), getattr(theirs, field.name)
         assert np.array_equal(a, b) and type(a) is type(b)
+
+
+def test_every_part_is_in_some_model():
+    assert {part for part in bundle.PARTS for model in (full_model(), block_model()) if getattr(model, part) is not None} == set(bundle.PARTS)
+
+
+def test_a_block_model_comes_back():
+    model = block_model()
+    again = bundle.parse(bundle.pack(model))
+    assert again.node.blob == model.node.blob and again.model_id == model.model_id
+    for part in bundle.PARTS:
+        assert_same_part(getattr(again, part), getattr(model, part))
 
 
 def test_a_whole_model_comes_back():
