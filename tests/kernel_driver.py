@@ -6,6 +6,7 @@ import numpy as np
 
 from edge_wz.codec import layered
 from edge_wz.codec.encoder import NodeEncoder
+from edge_wz.errors import FormatError
 from edge_wz.formats import blob, framing
 from edge_wz.kernels import fixed_point, nested_quantizer, polar, predictor, range_coder, threshold_table, trellis_quantizer
 from edge_wz.kernels.nested_quantizer import NO_LEVEL
@@ -90,6 +91,14 @@ def trellis_encode(case: Case) -> Case:
     indices = index_rows.reshape(-1)[: len(codes)]
     shown = np.where(indices == NO_LEVEL, 0, indices).tolist()
     return {"indices": shown, "turns": turns.tolist(), "payloads": payloads}
+
+
+def is_trellis_code(case: Case) -> bool:
+    try:
+        blob.make_trellis(8, 65535, 0, 1.0, 0.0, tuple(case["code"]), [(1, 4, 8, [1])])
+    except FormatError:
+        return False
+    return True
 
 
 def _sets(case: Case) -> np.ndarray:

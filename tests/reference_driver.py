@@ -55,6 +55,10 @@ def nested_encode(case: Case) -> Case:
     return {**columns, "saturated": saturated, "payloads": payloads}
 
 
+def is_trellis_code(case: Case) -> bool:
+    return trellis.is_code(*case["code"])
+
+
 def nested_parse(payload: bytes, present: list[bool], modulus: int, check_bits: int) -> Case | None:
     """{bins, check} or None for malformed; absent bins are 0."""
     try:

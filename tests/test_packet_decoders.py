@@ -106,13 +106,6 @@ def test_leaders_have_the_syndromes(memory, samples):
     assert circular_syndromes(leaders.tolist(), *CODES[memory], memory) == syndromes.tolist()
 
 
-@pytest.mark.parametrize("code", [(0o3, 0o1), (0o12, 0o4), (0o17, 0o6)])
-def test_codes_that_the_trellis_does_not_know(code):
-    with pytest.raises(ValueError, match="code"):
-        bcjr.branch_labels(*code, 3 if max(code) > 4 else 1)
-        bcjr.leader_polynomials(*code)
-
-
 def test_close_to_the_sum_over_all_sequences():
     """Circular BCJR is an approximation; with beliefs of a working point it is within 0.02 on average of the exact sum."""
     rng, samples, memory = np.random.default_rng(3), 8, 2

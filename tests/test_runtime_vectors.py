@@ -1,5 +1,6 @@
 """The cases of tests/vectors on the C runtime: compiled for this machine, for Cortex-M0 and M3, and for RISC-V."""
 
+import struct
 from dataclasses import replace
 
 import pytest
@@ -59,6 +60,15 @@ def test_filtered(machine, name, block):
         payloads, saturated = c_driver.payloads(machine, _filtered(case), case, block)
         assert payloads == case["payloads"], case
         assert saturated == case.get("saturated", saturated), case
+
+
+@machines
+def test_trellis_codes(machine):
+    for case in cases("trellis_codes"):
+        memory, h0, h1 = case["code"]
+        body = bytearray(blob.make_trellis(8, 65535, 0, 1.0, 0.0, (2, 0o5, 0o2), [(1, 4, 8, [1])]).blob[:-4])
+        body[33:38] = struct.pack("<BHH", memory, h0, h1)
+        assert (harness.load(machine, blob.with_check(bytes(body))) == 0) == case["valid"], case
 
 
 @machines

@@ -78,6 +78,12 @@ def test_trellis(driver):
 
 
 @implementations
+def test_trellis_codes(driver):
+    for case in cases("trellis_codes"):
+        assert driver.is_trellis_code(case) == case["valid"], case
+
+
+@implementations
 def test_syndrome(driver):
     for case in cases("syndrome"):
         assert driver.syndrome_encode(case) == only(case, "indices", "payloads"), case

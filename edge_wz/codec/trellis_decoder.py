@@ -16,7 +16,6 @@ from edge_wz.codec.side_information import SideInformation
 from edge_wz.codec.state_space import Predictor, require_state_space
 from edge_wz.decoders import bcjr, trellis
 from edge_wz.decoders.cells import MODULUS
-from edge_wz.errors import InputError
 from edge_wz.model import Model, NodeModel
 
 COSETS = 4
@@ -63,7 +62,4 @@ class Trellis:
 
 def _prepared_code(node: NodeModel) -> tuple[np.ndarray, int, int, int]:
     """What `decoders.trellis` calls the code."""
-    try:
-        return bcjr.branch_labels(node.h0, node.h1, node.memory), node.memory, *bcjr.leader_polynomials(node.h0, node.h1)
-    except ValueError as error:
-        raise InputError(f"decoder trellis: {error}") from None
+    return bcjr.branch_labels(node.h0, node.h1, node.memory), node.memory, *bcjr.leader_polynomials(node.h0, node.h1)

@@ -44,7 +44,7 @@ MAX_STEP_Q8 = 1 << 24
 MODEL_ID_BYTES = 8
 
 # Scheme trellis (SPEC 9)
-MAX_MEMORY = 8
+MIN_MEMORY, MAX_MEMORY = 2, 10
 MAX_TRELLIS_MODULUS = 4096
 
 # Scheme syndrome (SPEC 10)

@@ -56,13 +56,28 @@ static void finish(wz_encoder_t *encoder)
     fold_register(encoder, payload_bits);
 }
 
-/* Blob section (SPEC 9.3). Each syndrome has to leave two of the four cosets in each state. */
+/* The two have no common factor mod 2. */
+static int are_coprime(uint32_t a, uint32_t b)
+{
+    while (b != 0) {
+        while (wz_bit_length(a) >= wz_bit_length(b))
+            a ^= b << (wz_bit_length(a) - wz_bit_length(b));
+        uint32_t rest = a;
+        a = b;
+        b = rest;
+    }
+    return a == 1;
+}
+
+/* Blob section (SPEC 9.3). Each syndrome has to leave two of the four cosets in each state, and every syndrome has to be possible. */
 static int is_code(const wz_trellis_blob_t *blob)
 {
-    uint32_t h0 = blob->h0, h1 = blob->h1, both = h0 | h1;
-    if (blob->memory < 1 || blob->memory > WZ_MAX_MEMORY || blob->quantizer != 0 || blob->variant != 0)
+    uint32_t h0 = blob->h0, h1 = blob->h1;
+    if (blob->memory < WZ_MIN_MEMORY || blob->memory > WZ_MAX_MEMORY || blob->quantizer != 0 || blob->variant != 0)
         return 0;
-    return both >> blob->memory == 1 && (both & 1) != 0 && h0 != h1 && h0 != 0 && h1 != 0;
+    if (h0 >> blob->memory != 1 || (h0 & 1) == 0 || h1 == 0 || h1 >> blob->memory != 0 || (h1 & 1) != 0)
+        return 0;
+    return are_coprime(h0, h1);
 }
 
 static uint32_t point_at(const void *blob, uint32_t rate_point)

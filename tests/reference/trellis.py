@@ -12,6 +12,19 @@ def syndromes(z: list[int], memory: int, h0: int, h1: int) -> list[int]:
     return found
 
 
+def is_code(memory: int, h0: int, h1: int) -> bool:
+    """SPEC 9.3, the common factor by trying them all."""
+    if not 2 <= memory <= 10 or h0 >> memory != 1 or not h0 & 1 or not 0 < h1 < 1 << memory or h1 & 1:
+        return False
+    return not any(_divides(factor, h0) and _divides(factor, h1) for factor in range(2, h1 + 1))
+
+
+def _divides(factor: int, polynomial: int) -> bool:
+    while polynomial.bit_length() >= factor.bit_length():
+        polynomial ^= factor << polynomial.bit_length() - factor.bit_length()
+    return polynomial == 0
+
+
 def encode(
     samples: list[int | None], point: tuple[list[int], int, int, int], code: tuple[int, int, int], check_bits: int, slots: int
 ) -> tuple[list[int | None], list[int | None], list[bytes]]:

@@ -44,16 +44,26 @@ def parse(reader: Reader, head: Head, rate_points: int) -> NodeModel:
 
 def check(node: NodeModel) -> None:
     within("taps", node.taps, 1, layout.MAX_TAPS)
-    within("memory", node.memory, 1, layout.MAX_MEMORY)
-    both, ends = node.h0 | node.h1, 1 << node.memory | 1
-    split = both < 2 << node.memory and both & ends == ends
-    if not split or node.h0 == node.h1 or min(node.h0, node.h1) < 1:
+    within("memory", node.memory, layout.MIN_MEMORY, layout.MAX_MEMORY)
+    if not is_code(node.memory, node.h0, node.h1):
         raise refused(f"h0 {node.h0:o} and h1 {node.h1:o} (octal) are no code of memory {node.memory}")
     for number, point in enumerate(node.rate_points):
         within(f"rate point {number}: q", point.modulus, 1, layout.MAX_TRELLIS_MODULUS)
         if point.range_coded:
             raise refused(f"rate point {number}: q is {point.modulus}, no power of two")
     nested.check_points(node)
+
+
+def is_code(memory: int, h0: int, h1: int) -> bool:
+    """Bits 0 and `memory` set in h0 and clear in h1, no further ones, no common factor mod 2."""
+    ends = 1 << memory | 1
+    if h0 >= 2 << memory or h0 & ends != ends or not 0 < h1 < 1 << memory or h1 & 1:
+        return False
+    while h1:
+        while h0.bit_length() >= h1.bit_length():
+            h0 ^= h1 << h0.bit_length() - h1.bit_length()
+        h0, h1 = h1, h0
+    return h0 == 1
 
 
 def describe(node: NodeModel) -> list[Row]:
