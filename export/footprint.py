@@ -1,8 +1,8 @@
 """What the node runtime costs, counted: flash, RAM and stack in bytes, instructions per sample, per scheme and core.
 
 Instructions are counted in an emulated core (basic blocks, so exactly and repeatably) from sample to finished COBS frame, periodic hellos included,
-over packets of 64 samples. Cycles are not counted: no emulator here knows them. `python -m export.footprint --record` writes footprint.json, which
-a test holds the code to.
+over packets of 64 samples. Cycles are not counted: no emulator here knows them. `python -m export.footprint --record` writes
+edge_wz/deploy/footprint.json, which a test holds the code to and deploy shows before it sends.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+import edge_wz.deploy
 from edge_wz.formats import blob
 from edge_wz.formats.sections import predictive
 from edge_wz.model import LayeredRatePoint, NodeModel
 from export import c_build, harness
 from export.harness import Commands, Core
 
-RECORD = Path(__file__).parent / "footprint.json"
+RECORD = Path(edge_wz.deploy.__file__).parent / "footprint.json"  # where deploy, which has no compiler, reads it
 CORES = ("m0", "m3", "rv32")
 SLOTS, HELLO_EVERY, PACKETS = 64, 128, 128
 # By what a file is for: on the way of each sample; between packets and runs; at boot, when a blob is checked.
@@ -128,7 +129,7 @@ def measure(setting: Setting, target: str) -> Cost:
     for block in (True, False):
         core = Core(image, count=True)
         _open(core, setting.node)
-        core.forget()
+        core.counter.forget()
         frames = harness.run(core, Commands().samples(codes, block)).frames
         counted[block] = _runtime_instructions(core) / len(codes)
         sent = sum(8 * len(frame) for frame in frames)
@@ -146,7 +147,7 @@ def _open(core: Core, node: NodeModel) -> None:
 
 
 def _runtime_instructions(core: Core) -> int:
-    return sum(count for name, count in core.by_function.items() if not name.startswith(HARNESS_PREFIXES))
+    return sum(count for name, count in core.counter.by_function().items() if not name.startswith(HARNESS_PREFIXES))
 
 
 def _stack(image: c_build.Image, node: NodeModel) -> int:

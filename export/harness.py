@@ -18,6 +18,7 @@ import numpy as np
 
 from edge_wz.model import NodeModel
 from export.c_build import HARNESS_ENTRY, IMAGE_BASE, Image, MissingTool
+from export.counting import Counter
 
 LINK_ADDRESSED, LINK_SHARED, LINK_PACKETS = 0, 1, 2
 ANSWER = 0x40000000
@@ -171,13 +172,11 @@ PAINT = b"\xa5"
 
 
 class Core:
-    """An image of `c_build.image` in unicorn. `instructions` counts what it executed, if asked for."""
+    """An image of `c_build.image` in unicorn. `counter`, if asked for, knows what it executed."""
 
     def __init__(self, image: Image, count: bool = False) -> None:
         self._uc, self._unicorn = _engine(image.target)
         self._image = image
-        self.instructions = 0
-        self.by_function: dict[str, int] = {}
         code = (len(image.data) + 0xFFF) & ~0xFFF
         for at, size in (
             (IMAGE_BASE, code), (STACK_TOP - STACK_BYTES, STACK_BYTES), (MEMORY_AT, (MEMORY_BYTES + 0xFFF) & ~0xFFF),
@@ -186,8 +185,7 @@ class Core:
             self._uc.mem_map(at, size)
         self._uc.mem_write(IMAGE_BASE, image.data)
         if count:
-            self._blocks: dict[tuple[int, int], tuple[int, str]] = {}
-            self._uc.hook_add(self._unicorn.UC_HOOK_BLOCK, self._count)
+            self.counter = Counter(self._uc, image.data, IMAGE_BASE, image.symbols, image.target == "rv32")
 
     def write(self, at: int, data: bytes) -> None:
         self._uc.mem_write(MEMORY_AT + at, data)
@@ -198,11 +196,6 @@ class Core:
         self._uc.mem_write(COMMANDS_AT, commands)
         words = self._call(self._image.symbols[HARNESS_ENTRY], (MEMORY_AT, COMMANDS_AT, OUTPUT_AT))
         return bytes(self._uc.mem_read(OUTPUT_AT, 4 * words))
-
-    def forget(self) -> None:
-        """Count from zero."""
-        self.instructions = 0
-        self.by_function.clear()
 
     def stack_below(self, entry: str, commands: bytes) -> int:
         """Bytes of stack that the function `entry`, wherever the harness calls it, and all below it used."""
@@ -230,18 +223,6 @@ class Core:
         self._uc.reg_write(getattr(constants, names.link), RETURN_TO | thumb)
         self._uc.emu_start(address | thumb, RETURN_TO)
         return int(self._uc.reg_read(getattr(constants, names.arguments[0])))
-
-    def _count(self, uc: Any, address: int, size: int, _: Any) -> None:
-        known = self._blocks.get((address, size))
-        if known is None:
-            count = _instructions(bytes(uc.mem_read(address, size)), self._image.target == "rv32")
-            known = self._blocks[address, size] = count, self._function(address)
-        self.instructions += known[0]
-        self.by_function[known[1]] = self.by_function.get(known[1], 0) + known[0]
-
-    def _function(self, address: int) -> str:
-        before = {at: name for name, at in self._image.symbols.items() if at <= address}
-        return before[max(before)] if before else "?"
 
 
 @dataclass(frozen=True)
@@ -285,13 +266,3 @@ def _engine(target: str) -> tuple[Any, Any]:
     cpu = {"m0": "UC_CPU_ARM_CORTEX_M0", "m3": "UC_CPU_ARM_CORTEX_M3"}[target]
     uc.ctl_set_cpu_model(getattr(_constants(target), cpu))
     return uc, unicorn
-
-
-def _instructions(code: bytes, riscv: bool) -> int:
-    """Instructions of one basic block: 2 or 4 bytes each, as their first halfword says."""
-    at = count = 0
-    while at < len(code):
-        (half,) = struct.unpack_from("<H", code, at)
-        at += 4 if (half & 3 == 3 if riscv else half >> 11 >= 0x1D) else 2
-        count += 1
-    return count

@@ -1,6 +1,6 @@
 """What a simulated run would cost the nodes' batteries, by `export.energy`: from the packets that were sent, and from instructions.
 
-Instructions are those recorded for the scheme (`edge_wz/deploy/node_costs.json`) unless the run counted its own. Where neither is
+Instructions are those recorded for a model like it (`edge_wz/deploy/footprint.json`) unless the run counted its own. Where neither is
 known the processor's share is left out and the row says so.
 """
 
@@ -16,7 +16,7 @@ from edge_wz.deploy.costs import measured
 from export.energy import DUTY_LIMIT, Load, Mcu, Radio, estimate
 from firmware_sim.fleet import Member, Transmission
 
-COUNTED, RECORDED, UNKNOWN = "counted", "recorded for the scheme", "unknown, not counted"
+COUNTED, RECORDED, UNKNOWN = "counted", "recorded for models like these", "unknown, not counted"
 
 
 def rows(
@@ -44,7 +44,7 @@ def _row(
 def _instructions(member: Member, samples: int, mcu: Mcu, counted: float | None) -> tuple[float, str]:
     if counted is not None:
         return counted, COUNTED
-    recorded = measured(member.model.node.scheme, mcu.core)
+    recorded = measured(member.model.node, mcu.core)
     return (0.0, UNKNOWN) if recorded is None else (recorded.instructions_per_sample * samples, RECORDED)
 
 

@@ -6,6 +6,7 @@ The device itself is tested in test_device_wire.py, the way through the daemon i
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import threading
@@ -267,3 +268,21 @@ def test_ports_that_cannot_be_opened(node: Node, tmp_path: Path) -> None:
         node.open()
     link.close()
     wait_for(lambda: running(node) == ("", None))
+
+
+def test_costs_are_those_recorded_for_models_like_it() -> None:
+    from edge_wz.deploy import costs
+    from edge_wz.formats.sections import SECTIONS
+    from export import footprint
+
+    recorded = json.loads(footprint.RECORD.read_text())
+    named = {*costs.EXAMPLES.values(), "nested 5 bins", "nested 2 bit, 5 taps", "nested 2 bit, level check"}
+    named |= {f"nested {bits} bit" for bits in costs.NESTED_BITS}
+    assert named <= set(footprint.settings()) and {"nested", *costs.EXAMPLES} == set(SECTIONS)
+    for name, setting in footprint.settings().items():
+        for core in costs.CORES.values():
+            found = costs.measured(setting.node, core)
+            assert found is not None and (found.example == name or name == "everything")
+            row = recorded[core][found.example]
+            assert (found.stack_bytes, found.instructions_per_sample) == (row["stack"], row["single"])
+            assert found.text_bytes == row["path_text"] + row["session_text"] + row["check_text"]
