@@ -4,7 +4,7 @@ import hashlib
 import zlib
 from typing import Any
 
-from tests.reference import nested, predictive, syndrome, trellis
+from tests.reference import layered, nested, predictive, syndrome, trellis
 from tests.reference.arithmetic import pack_bits
 
 Case = dict[str, Any]
@@ -89,26 +89,28 @@ def node_id_bytes(case: Case) -> bytes:
     return bytes([node_id]) if node_id < 128 else big(0x8000 | node_id, 2)
 
 
-def header(kind: int, counter: int, extension: int) -> bytes:
-    return pack_bits([(1, 2), (kind, 2), (0, 3), (counter & 0xFF, 8), (extension, 1)])
+def header(kind: int, rate_point: int, counter: int, extension: int) -> bytes:
+    return pack_bits([(1, 2), (kind, 2), (rate_point, 3), (counter & 0xFF, 8), (extension, 1)])
 
 
-def hello(case: Case, model_id: bytes, counter: int, index: int) -> bytes:
+def hello(case: Case, model_id: bytes, rate_point: int, counter: int, index: int) -> bytes:
     body = (
-        node_id_bytes(case) + header(1, counter, 0) + big(case["node_id"], 2) + big(case["boot_epoch"], 2) + model_id
+        node_id_bytes(case) + header(1, rate_point, counter, 0) + big(case["node_id"], 2) + big(case["boot_epoch"], 2) + model_id
         + big(counter, 4) + big(index, 6) + big(case["period_us"], 5) + big(case["start_ms"], 6)
     )  # fmt: skip
     return body + big(zlib.crc32(body), 4)
 
 
-def data_packet(case: Case, model_id: bytes, base: int, counter: int, here: list[bool], payload: bytes) -> bytes:
+def data_packet(
+    case: Case, model_id: bytes, base: int, rate_point: int, counter: int, here: list[bool], payload: bytes
+) -> bytes:
     short, absent = len(here) < case["packet_samples"], not all(here)
     extension = b""
     if short or absent:
         extension = bytes([short | absent << 1])
         extension += big(len(here), 2) if short else b""
         extension += pack_bits([(int(not there), 1) for there in here]) if absent else b""
-    packet = node_id_bytes(case) + header(0, counter, bool(extension)) + extension + payload
+    packet = node_id_bytes(case) + header(0, rate_point, counter, bool(extension)) + extension + payload
     context = (
         big(0 if case["shared"] else case["node_id"], 2) + model_id + big(case["boot_epoch"], 2) + big(base, 6)
         + big(counter >> 8, 3)
@@ -119,6 +121,9 @@ def data_packet(case: Case, model_id: bytes, base: int, counter: int, here: list
 def payloads(case: Case, samples: list[int | None]) -> list[bytes]:
     slots = case["packet_samples"]
     starts = range(0, len(samples), slots)
+    if "alphabets" in case:
+        messages = [None if x is None else layered.message(case, x) for x in samples]
+        return [layered.pack(case, messages[i : i + slots], 0, case["last"], False) for i in starts]
     if "code" in case:
         point = case["taps"], case["shift"], case["rounding"], case["modulus"]
         return trellis.encode(samples, point, tuple(case["code"]), case["check_bits"], slots)[2]
@@ -136,24 +141,35 @@ def payloads(case: Case, samples: list[int | None]) -> list[bytes]:
     return [predictive.encode(model, samples[i : i + slots])[0] for i in starts]
 
 
+def packets(
+    case: Case, model_id: bytes, samples: list[int | None], payloads: list[bytes], points: list[int], current: list[int]
+) -> list[bytes]:
+    """Boot, all samples, flush: packets in sending order (SPEC 2.2). `points`: rate point of each data packet; `current`: that
+    of the node at the start and behind each data packet.
+    """
+    slots, counter, index = case["packet_samples"], case["packet_counter"], case["sample_index"]
+    base, since = (index - counter * slots) % 2**48, 0
+    sent = [hello(case, model_id, current[0], counter, index)]
+    for number, payload in enumerate(payloads):
+        here = [sample is not None for sample in samples[number * slots : (number + 1) * slots]]
+        sent.append(data_packet(case, model_id, base, points[number], counter, here, payload))
+        counter, index, since = (counter + 1) % 2**32, (index + len(here)) % 2**48, since + 1
+        if since == case["hello_every"] or counter == 0 or len(here) < slots:
+            sent.append(hello(case, model_id, current[number + 1], counter, index))
+            base, since = (index - counter * slots) % 2**48, 0
+    if since:
+        sent.append(hello(case, model_id, current[-1], counter, index))
+    return sent
+
+
 def run(case: Case) -> Case:
-    """Boot, all samples, flush: {blob, model_id, packets} in hex, packets in sending order (SPEC 2.2)."""
+    """{blob, model_id, packets} in hex, of one rate point."""
     blob = (syndrome_blob if "sets" in case else nested_blob if "taps" in case else predictive_blob)(case)
     model_id = hashlib.sha256(blob).digest()[:8]
     samples = [code if here else None for code, here in zip(case["codes"], case["present"], strict=True)]
-    slots, counter, index = case["packet_samples"], case["packet_counter"], case["sample_index"]
-    base, since = (index - counter * slots) % 2**48, 0
-    packets = [hello(case, model_id, counter, index)]
-    for number, payload in enumerate(payloads(case, samples)):
-        here = [sample is not None for sample in samples[number * slots : (number + 1) * slots]]
-        packets.append(data_packet(case, model_id, base, counter, here, payload))
-        counter, index, since = (counter + 1) % 2**32, (index + len(here)) % 2**48, since + 1
-        if since == case["hello_every"] or counter == 0 or len(here) < slots:
-            packets.append(hello(case, model_id, counter, index))
-            base, since = (index - counter * slots) % 2**48, 0
-    if since:
-        packets.append(hello(case, model_id, counter, index))
-    return {"blob": blob.hex(), "model_id": model_id.hex(), "packets": [packet.hex() for packet in packets]}
+    made = payloads(case, samples)
+    sent = packets(case, model_id, samples, made, [0] * len(made), [0] * (len(made) + 1))
+    return {"blob": blob.hex(), "model_id": model_id.hex(), "packets": [packet.hex() for packet in sent]}
 
 
 def cobs(packet: bytes) -> bytes:
