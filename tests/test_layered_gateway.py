@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from edge_wz.codec import layered_packets
+from edge_wz.codec.blocks import NO_LEVEL
 from edge_wz.codec.encoder import NodeEncoder
+from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.layer_policy import Command, Event
 from edge_wz.codec.layered_encoder import LayeredNodeEncoder
 from edge_wz.formats import packet
 from edge_wz.formats.framing import encode_frame
 from edge_wz.formats.layout import TYPE_DATA, TYPE_REFINEMENT
 from edge_wz.gateway.events import SamplesDecoded, SamplesRevised
+from edge_wz.gateway.layers import is_coarse
 from edge_wz.gateway.pipeline import Pipeline
 from tests.fleet_models import nested_model
 from tests.layered_models import layered_model
@@ -89,6 +92,14 @@ def test_a_prefix_is_the_same_stream_however_it_was_made():
         ]
         assert Told.of(run(Pipeline(made), by_relay)).same(by_policy)
         assert sum(len(d.raw) for d in by_relay) < sum(len(d.raw) for d in sent)
+
+
+def test_only_what_lacks_layers_may_be_refined():
+    node = layered_model().node
+    for prefix, coarse in ((0, True), (5, True), (6, False), (13, False), (NO_LEVEL, False)):
+        values = np.full(4, prefix, np.int32)
+        indices = StreamIndices(values, np.zeros(4, np.int32), np.zeros(1, np.int64), np.full(1, -1, np.int32))
+        assert is_coarse(node, indices) == coarse
 
 
 def test_a_mark_stands_in_for_a_rate_point():

@@ -14,7 +14,7 @@ from edge_wz.codec.layered import Tree
 from edge_wz.codec.nested_decoders import side_filter
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.codec.state_space import Predictor, require_state_space
-from edge_wz.decoders import layered
+from edge_wz.decoders import layered, layered_lookup
 from edge_wz.decoders.side_window import Windows
 from edge_wz.model import LayeredRatePoint, Model, NodeModel
 
@@ -41,14 +41,17 @@ def runs_of(point: LayeredRatePoint) -> tuple[list[float], list[float], list[int
 
 
 class Runs:
-    """The runs of all rate points, as `decoders.layered` takes them."""
+    """The runs of all rate points, as `decoders.layered` takes them; those of one table once."""
 
     def __init__(self, node: NodeModel) -> None:
         lows: list[float] = []
         highs: list[float] = []
-        starts, offsets = [0], []
+        starts, offsets, known = [0], [], {}
         for point in node.rate_points:
-            offsets.append(len(starts) - 1)
+            table = point.alphabets, point.thresholds.tobytes(), point.messages.tobytes()
+            offsets.append(known.setdefault(table, len(starts) - 1))
+            if offsets[-1] < len(starts) - 1:
+                continue
             more_lows, more_highs, counts = runs_of(point)
             lows, highs = lows + more_lows, highs + more_highs
             starts += (starts[-1] + np.cumsum(counts)).tolist()
@@ -56,13 +59,14 @@ class Runs:
 
 
 class Posterior:
-    """State: the past of the side window."""
+    """State: the past of the side window. Beliefs of the usual variance, that with all neighbours there, are cut by table."""
 
     def __init__(self, model: Model) -> None:
         moments = side_filter(model, "posterior")
         self._windows = Windows(moments, (len(moments.mean) - 1) // moments.taps)
         self._mean = float(moments.mean[0])
         self._runs = Runs(model.node)
+        self._lookup: layered_lookup.Lookup | None = None
         self.neighbours = self._windows.neighbours
 
     def initial_state(self) -> np.ndarray:
@@ -71,8 +75,10 @@ class Posterior:
     def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
         predicted, variances, past = self._windows.predict(state, side.values, side.sigmas)
         out = Decoded.empty(indices.values.size)
-        layered.posterior(
-            indices.values, indices.rate_points, *self._runs.arrays, self._mean, predicted, variances,
+        if self._lookup is None:
+            self._lookup = layered_lookup.make(*self._runs.arrays[:3], self._windows.variance)
+        layered_lookup.posterior(
+            indices.values, indices.rate_points, *self._runs.arrays, self._mean, predicted, variances, *self._lookup,
             out.values, out.sigmas, out.flags, out.levels,
         )  # fmt: skip
         return out, past

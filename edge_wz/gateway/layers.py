@@ -100,7 +100,8 @@ def is_coarse(node: NodeModel, indices: StreamIndices) -> bool:
     """Whether any sample has fewer layers than there are."""
     if node.scheme != "layered":
         return False
-    full = np.array([layered.flat_point(node, point).tree.bases[-1] for point in range(len(node.rate_points))])
+    trees = [layered.flat_point(node, point).tree for point in range(len(node.rate_points))]
+    full = np.array([tree.bases[tree.layers] for tree in trees])
     return bool(np.any((indices.values != NO_LEVEL) & (indices.values < full[indices.rate_points])))
 
 
