@@ -1,4 +1,6 @@
-"""A node to deploy to: the C device as a process on a pseudo terminal, fed with samples, its cable and its power in our hands."""
+"""A node to deploy to: the C device on a pseudo terminal, as a process or in an emulated chip, fed with samples, its cable and its
+power in our hands.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,10 @@ from edge_wz.deploy.procedure import Options, Order, Result, deploy
 from edge_wz.errors import LinkError
 from edge_wz.formats import bundle
 from edge_wz.model import Model
+from firmware_sim.firmware import Board
 from firmware_sim.host_board import HostBoard
-from tests.device_wire import host_program
+from firmware_sim.qemu import QemuBoard
+from tests.device_wire import chip_program, host_program
 from tests.fleet_models import nested_model
 
 PERIOD_S = 0.001
@@ -31,20 +35,32 @@ def quick_model(modulus: int = 64) -> Model:
 
 
 class Node:
-    """`port` is a symbolic link like those of /dev/serial/by-id: it stays while the node is restarted."""
+    """`port` is a symbolic link like those of /dev/serial/by-id: it stays while the node is restarted. `fed`: samples, so far.
 
-    def __init__(self, folder: Path) -> None:
+    `chip`: which one to emulate; its flash is RAM, so that a power cut leaves nothing of it.
+    """
+
+    def __init__(self, folder: Path, chip: Board | None = None) -> None:
         self.folder = folder
         self.port = folder / "tty"
-        self.fed = 0
+        self.chip = chip
+        self.parts: list[np.ndarray] = []
         self._rng = np.random.default_rng(4)
         self._level = 0.0
         self._stop = threading.Event()
         self._feeder: threading.Thread | None = None
         self.board = self._plug()
 
-    def _plug(self) -> HostBoard:
-        board = HostBoard(host_program(), self.folder)
+    @property
+    def fed(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def codes(self) -> np.ndarray:
+        return np.concatenate(self.parts)
+
+    def _plug(self) -> HostBoard | QemuBoard:
+        board = HostBoard(host_program(), self.folder) if self.chip is None else QemuBoard(self.chip, chip_program(self.chip), self.folder)
         self.port.unlink(missing_ok=True)
         self.port.symlink_to(board.port)
         return board
@@ -54,18 +70,19 @@ class Node:
         self.board.close()
         self.board = self._plug()
 
-    def feed(self, samples: int) -> None:
+    def feed(self, samples: int, wait: bool = True) -> None:
+        """Without `wait` as an ADC does, whatever becomes of the packets."""
         steps = np.cumsum(self._rng.normal(0, 3, samples)) + self._level
         codes = steps.round().clip(-300, 300).astype(np.int16)
         self._level = float(codes[-1])
-        self.board.recording.feed(codes)
-        self.fed += samples
+        self.board.recording.feed(codes, wait=wait)
+        self.parts.append(codes)
 
     @contextlib.contextmanager
-    def sampling(self, every_s: float = 0.016) -> Iterator[None]:
+    def sampling(self, every_s: float = 0.016, wait: bool = True) -> Iterator[None]:
         """A packet's worth of samples now and then."""
         self._stop.clear()
-        self._feeder = threading.Thread(target=self._sample, args=(every_s,))
+        self._feeder = threading.Thread(target=self._sample, args=(every_s, wait))
         self._feeder.start()
         try:
             yield
@@ -73,10 +90,10 @@ class Node:
             self._stop.set()
             self._feeder.join()
 
-    def _sample(self, every_s: float) -> None:
+    def _sample(self, every_s: float, wait: bool) -> None:
         while not self._stop.wait(every_s):
             with contextlib.suppress(ValueError):  # between power off and on
-                self.feed(16)
+                self.feed(16, wait)
 
     def open(self) -> Link:
         return open_port(str(self.port))

@@ -47,6 +47,12 @@ def host_program() -> Path:
     return firmware.build(firmware.HOST, Path(tempfile.mkdtemp(prefix="edge_wz_")), "-O1", "-DWZ_DEVICE_IDLE_MS=3000", *firmware.SANITIZERS)
 
 
+@functools.cache
+def chip_program(board: firmware.Board) -> Path:
+    """The firmware of an emulated board, once per run of the tests."""
+    return firmware.build(board, Path(tempfile.mkdtemp(prefix="edge_wz_")))
+
+
 def message(group: int, command: int, operation: int, body: bytes, sequence: int = 1) -> bytes:
     return struct.pack(">BBHHBB", 1 << 3 | operation, 0, len(body), group, sequence, command) + body
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edge_wz.errors import ConfigError
 from edge_wz.formats import bundle
+from edge_wz.formats.blob import make_nested
 from edge_wz.gateway import config
 from tests.fleet_models import nested_model
 
@@ -146,6 +148,13 @@ def test_a_broken_and_a_newer_bundle(folder: Path) -> None:
     _raise_format(folder / "b.ewz")
     with pytest.raises(ConfigError, match=r"node\[1\].model: .*b.ewz.*2"):
         load(folder, FLEET)
+
+
+def test_a_bundle_whose_decoder_cannot_be(folder: Path) -> None:
+    filtered = make_nested(16, 20, 8, 0.01, 0.0, [(64, 12, 1 << 11, [256, 1])])
+    bundle.save(folder / "c.ewz", replace(nested_model(), node=filtered))
+    with pytest.raises(ConfigError, match=r"model\[0\].path: decoder kalman needs a node without filter"):
+        load(folder, FLEET + '[[model]]\npath = "c.ewz"\n')
 
 
 def _raise_format(path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,24 +13,18 @@ import pytest
 from edge_wz.codec.encoder import NodeEncoder
 from edge_wz.formats import blob, packet
 from edge_wz.model import NodeModel
-from firmware_sim import firmware
 from firmware_sim.firmware import MICROBIT, MPS2, Board
 from firmware_sim.qemu import QemuBoard
-from tests.device_wire import ECHO, INFO, RESET, STATE, WRITE, Wire, lines, make_image, message, model
+from tests.device_wire import ECHO, INFO, RESET, STATE, WRITE, Wire, chip_program, lines, make_image, message, model
 from tests.pipeline_fleet import predictive_model
 
 pytestmark = [pytest.mark.arm, pytest.mark.qemu]
 BOARDS = pytest.mark.parametrize("board", [MICROBIT, MPS2], ids=lambda board: board.name)
 
 
-@functools.cache
-def program(board: Board) -> Path:
-    return firmware.build(board, Path(tempfile.mkdtemp(prefix="edge_wz_")))
-
-
 @contextmanager
 def booted(board: Board, folder: Path) -> Iterator[tuple[QemuBoard, Wire]]:
-    with QemuBoard(board, program(board), folder) as node:
+    with QemuBoard(board, chip_program(board), folder) as node:
         wire = Wire(node.port)
         try:
             yield node, wire

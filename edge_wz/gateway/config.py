@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from edge_wz.codec.reconstruction import Decoder
 from edge_wz.errors import ConfigError, FormatError, InputError
 from edge_wz.formats import bundle
 from edge_wz.formats.layout import MAX_NODE_ID
@@ -185,6 +186,7 @@ def _model(row: Table, key: str, base: Path, loaded: dict[Path, Model]) -> Model
     if path not in loaded:
         try:
             loaded[path] = bundle.load(path)
+            Decoder(loaded[path])  # or the daemon would find out when the first packet comes
         except (InputError, FormatError) as error:
             raise row.refuse(key, str(error)) from error
     return loaded[path]

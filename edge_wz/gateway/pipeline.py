@@ -67,9 +67,9 @@ class Pipeline:
         return self._decoders[model]
 
     def warm_up(self) -> None:
-        """Compile every decoder now, so that the first packets need not wait for seconds."""
-        for node in self._fleet.nodes:
-            self._decoder_of(node.model).warm_up()
+        """Compile every decoder now, so that neither the first packets nor those of the next model need wait for seconds."""
+        for model in dict.fromkeys((*(node.model for node in self._fleet.nodes), *self._models.values())):
+            self._decoder_of(model).warm_up()
 
     # ------------------------------------------------------------------------------------------ in
 
