@@ -50,7 +50,10 @@ class Sent:
 
 
 def random_run(scheme: str, rng: random.Random, samples: int) -> Run:
-    node = random_model(scheme, rng)
+    return run_of(random_model(scheme, rng), rng, samples)
+
+
+def run_of(node: NodeModel, rng: random.Random, samples: int) -> Run:
     columns = np.random.default_rng(rng.getrandbits(64))
     codes = np.concatenate([_codes(columns, part) for part in _parts(columns, samples)])
     present = np.concatenate([_present(columns, part) for part in _parts(columns, samples)])

@@ -68,15 +68,23 @@ class Guarded(harness.Library):
         self._poison(self._memory.ctypes.data + at + used, area - used)
 
 
-def sanitized(*arguments: str) -> int:
-    """Run pytest with these arguments and the sanitized library, which has to be there before Python is; how many tests passed."""
+def sanitized(*arguments: str, quiet: bool = True) -> str:
+    """What `python ARGUMENTS` prints, with the sanitized library, which has to be there before Python is; it has to end well."""
     with tempfile.TemporaryDirectory() as folder:
         library = c_build.library(Path(folder), "sanitized")
         preload = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
         environment = {**os.environ, "LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0", GUARDED: str(library)}
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "--capture=sys", *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "AddressSanitizer" not in done.stderr and "runtime error" not in done.stderr
-    found = re.search(r"(\d+) passed", done.stdout)
+        errors = subprocess.PIPE if quiet else None
+        done = subprocess.run(
+            [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, check=False
+        )
+    said = done.stderr or ""
+    assert done.returncode == 0, done.stdout + said
+    assert "AddressSanitizer" not in said and "runtime error" not in said
+    return done.stdout
+
+
+def sanitized_tests(*arguments: str) -> int:
+    """pytest with these arguments in such a program; how many tests passed."""
+    found = re.search(r"(\d+) passed", sanitized("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "--capture=sys", *arguments))
     return int(found[1]) if found else 0

@@ -1,4 +1,4 @@
-"""The host library with ASan and UBSan through the shared vectors and random runs; memory that a model does not own is poisoned to the byte."""
+"""The host library with ASan and UBSan through the shared vectors, random runs and damaged blobs; memory that a model does not own is poisoned to the byte."""
 
 import pytest
 
@@ -8,6 +8,6 @@ from tests.random_models import MAKERS
 pytestmark = pytest.mark.c
 
 
-def test_vectors_and_random_runs_with_sanitizers():
-    files = "tests/test_runtime_vectors.py", "tests/test_runtime_random.py"
-    assert runtime_machines.sanitized(*files, "-k", "host or c_sends") >= 18 + len(MAKERS)
+def test_vectors_random_runs_and_blobs_with_sanitizers():
+    files = "tests/test_runtime_vectors.py", "tests/test_runtime_random.py", "tests/test_runtime_blobs.py"
+    assert runtime_machines.sanitized_tests(*files, "-k", "host or c_sends or mutated") >= 18 + 2 * len(MAKERS)
