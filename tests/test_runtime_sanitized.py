@@ -1,4 +1,4 @@
-"""The host library with ASan and UBSan through the shared vectors, random runs and damaged blobs; memory that a model does not own is poisoned to the byte."""
+"""The host library with ASan and UBSan on shared vectors, random runs and damaged blobs; what a model does not own is poisoned to the byte."""
 
 import pytest
 
