@@ -31,6 +31,7 @@ SAMPLES = {"quick": 1_000_000, "full": 10_000_000}
 STYLES = {  # (kind, model): label, colour, line, marker
     ("designed", "222"): ("222, designed", "#08519c", "-", "o"),
     ("designed", "44"): ("44, designed", "#238b45", "-", "s"),
+    ("reference", "222"): ("222, designed from the start of the reference", "#4292c6", "--", "P"),
     ("modulo", "222"): ("222, plain nested modulo", "#6baed6", ":", "x"),
     ("modulo", "44"): ("44, plain nested modulo", "#74c476", ":", "+"),
     ("polished", "222"): ("222, network, polished", "#cb181d", "", "v"),
@@ -48,7 +49,7 @@ def all_rows(store: Store, samples: int, networks: bool) -> list[Row]:
         for mode in lloyd.MODES:
             for model in points.MODELS:
                 case = Case(variance, mode, model)
-                for kind in ("designed", "modulo") if model in points.LAYERED else ("designed",):
+                for kind in _kinds(case):
                     rows += store.rows(f"{kind}-{case.name}", lambda case=case, kind=kind: points.design_rows(case, kind, samples))
     if networks:
         for case, recipe, steps in points.network_cases():
@@ -57,6 +58,12 @@ def all_rows(store: Store, samples: int, networks: bool) -> list[Row]:
                 lambda case=case, recipe=recipe, steps=steps: points.network_rows(case, recipe, steps, store.folder, samples),
             )
     return rows
+
+
+def _kinds(case: Case) -> tuple[str, ...]:
+    if case.model not in points.LAYERED:
+        return ("designed",)
+    return ("designed", "reference", "modulo") if (case.model, case.mode) == ("222", "conditional") else ("designed", "modulo")
 
 
 def gaps(store: Store, rows: list[Row]) -> list[dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 A *case* is a noise variance, a mode and a model: 222, 44, or monolithic with 2 to 16 bins. Its rows hold cumulative rate and
 distortion of each layer: bits of real payloads in marginal mode, ideal Slepian-Wolf bits in conditional mode.
-Kinds: `designed` (Lloyd from nested modulo, training.layered_lloyd), `modulo` (nested modulo itself, its period tuned), `network` (the
-trained networks as they are), `compiled` (their table with the closed-form decoder), `polished` (that table after Lloyd).
+Kinds: `designed` (Lloyd from nested modulo, training.layered_lloyd), `reference` (the same from one start only, conditional 222), `modulo` (nested
+modulo itself, its period tuned), `network` (the trained networks as they are), `compiled` (their table with the closed-form decoder), `polished`
+(that table after Lloyd).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_wz.model import LayeredRatePoint
+from edge_wz.formats.blob import make_layered
+from edge_wz.model import LayeredRatePoint, Model, SideFilter
 from export.layered_table import table_bytes
 from training import layered_lloyd as lloyd
 from training import layered_measure
@@ -27,6 +29,7 @@ VARIANCES = (0.1, 0.01)
 MODELS = {"222": (2, 2, 2), "44": (4, 4), "2": (2,), "4": (4,), "8": (8,), "16": (16,)}
 LAYERED = ("222", "44")
 WEIGHT = 10.0  # lambda times the noise variance, in bits: 100 at variance 0.1, 1000 at 0.01
+REFERENCE_PERIODS = {0.1: 7.0, 0.01: 8.0}  # of the start from which conditional 222 ends at the figures of the reference
 TUNED_PERIODS = np.arange(5.0, 10.01, 0.25)
 MONOLITHIC_WEIGHTS = np.geomspace(2.0, 400.0, 8)
 MONOLITHIC_PERIODS = (5.5, 6.5, 7.5, 9.0)
@@ -95,6 +98,12 @@ def designed(case: Case) -> lloyd.Design:
     return lloyd.design(joint, task_of(case, joint))
 
 
+def reference(case: Case) -> lloyd.Design:
+    """The optimum next to another start than the best one: of a larger Lagrangian, more bits and less distortion, or the other way round."""
+    joint = joint_of(case.variance)
+    return lloyd.design(joint, task_of(case, joint), periods=(REFERENCE_PERIODS[case.variance],))
+
+
 def modulo(case: Case) -> lloyd.Design:
     """Nested modulo of the period with the least Lagrangian."""
     joint = joint_of(case.variance)
@@ -124,8 +133,15 @@ def _size(point: LayeredRatePoint) -> tuple[int, int]:
 
 
 def design_rows(case: Case, kind: str, samples: int) -> list[Row]:
-    design = {"designed": designed, "modulo": modulo}[kind](case)
-    return measured(kind, case, design.point, design.start, samples)
+    design = {"designed": designed, "modulo": modulo, "reference": reference}[kind](case)
+    return measured(kind, case, design.point, f"{design.start}, Lagrangian {design.lagrangian:.3f}", samples)
+
+
+def model_of(point: LayeredRatePoint, variance: float, packet_samples: int) -> Model:
+    """A bundle for the normal source, that knows Y at the same time; a rate point for every depth, the deepest first."""
+    node = make_layered(packet_samples, 128, 1.0, 0.0, [replace(point, sent=depth) for depth in range(point.layers, 0, -1)])
+    covariance = np.array([[1 + variance, 1.0], [1.0, 1.0]]) * CODES_PER_DEVIATION**2
+    return Model(node, "posterior", source="x", side=("y",), side_filter=SideFilter(1, np.zeros(2), covariance, np.ones(1)))
 
 
 # --- networks -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 
 from benchmarks.decode_speed import baseline_s
-from benchmarks.layered_points import LAYERED, VARIANCES, Case, designed
+from benchmarks.layered_points import LAYERED, VARIANCES, Case, designed, model_of
 from benchmarks.timing import best_s, show
 from edge_wz.codec import layered
 from edge_wz.codec.indices import StreamIndices
@@ -22,7 +22,7 @@ from edge_wz.codec.reconstruction import Decoder
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.decoders import layered as exact
 from edge_wz.formats import blob
-from edge_wz.model import LayeredRatePoint, Model, NodeModel, SideFilter
+from edge_wz.model import LayeredRatePoint, NodeModel
 from export.layered_table import table_bytes
 from training.layered_pairs import CODES_PER_DEVIATION, gaussian
 
@@ -36,7 +36,7 @@ def row(case: Case, samples: int, floor_s: float) -> list[object]:
     codes = np.clip(np.rint(x * CODES_PER_DEVIATION), -32768, 32767).astype(np.int16)
     encode_s, parse_s, prefixes = _coding(_node(point, PACKET), codes)
     long_s, _, _ = _coding(_node(point, LONG), codes)
-    decode_s, exact_s, error = _decoding(_node(point, PACKET), case.variance, prefixes, y * CODES_PER_DEVIATION)
+    decode_s, exact_s, error = _decoding(point, case.variance, prefixes, y * CODES_PER_DEVIATION)
     per_s = [round(samples / took_s / 1e6, 1) for took_s in (encode_s, long_s, parse_s, decode_s, exact_s)]
     return [case.model, case.variance, case.mode, table_bytes(point), *per_s, round(floor_s / decode_s, 2), f"{error:.1e}"]
 
@@ -56,16 +56,13 @@ def _coding(node: NodeModel, codes: np.ndarray) -> tuple[float, float, np.ndarra
     return encode_s, best_s(lambda: layered.parse(node, 0, data, offsets, counts, present)), prefixes
 
 
-def _decoding(node: NodeModel, variance: float, prefixes: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+def _decoding(point: LayeredRatePoint, variance: float, prefixes: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Seconds by table, seconds exactly, and their distance."""
-    unit = CODES_PER_DEVIATION**2
-    covariance = np.array([[1 + variance, 1.0], [1.0, 1.0]]) * unit
-    model = Model(node, "posterior", side=("y",), side_filter=SideFilter(1, np.zeros(2), covariance, np.ones(1)))
-    engine, side, zeros = Decoder(model), SideInformation.of(y), np.zeros(prefixes.size, np.int32)
+    engine, side, zeros = Decoder(model_of(point, variance, PACKET)), SideInformation.of(y), np.zeros(prefixes.size, np.int32)
     starts = np.arange(0, prefixes.size, PACKET)
     indices, state = StreamIndices(prefixes, zeros, starts, np.full(starts.size, -1, np.int32)), engine.initial_state()
     decode_s = best_s(lambda: engine.reconstruct(state, indices, side))
-    belief, runs = np.array([variance * unit]), Runs(node).arrays
+    belief, runs = np.array([variance * CODES_PER_DEVIATION**2]), Runs(_node(point, PACKET)).arrays
     out = np.empty(y.size), np.empty(y.size), np.empty(y.size, np.uint8), np.empty(y.size, np.int32)
     exact_s = best_s(lambda: exact.posterior(prefixes, zeros, *runs, 0.0, y, belief, *out))
     apart = np.abs(engine.reconstruct(state, indices, side)[0].values - out[0])

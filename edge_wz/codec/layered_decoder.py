@@ -46,7 +46,8 @@ class Runs:
     def __init__(self, node: NodeModel) -> None:
         lows: list[float] = []
         highs: list[float] = []
-        starts, offsets, known = [0], [], {}
+        known: dict[tuple[object, ...], int] = {}
+        starts, offsets = [0], []
         for point in node.rate_points:
             table = point.alphabets, point.thresholds.tobytes(), point.messages.tobytes()
             offsets.append(known.setdefault(table, len(starts) - 1))
