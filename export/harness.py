@@ -54,6 +54,7 @@ class Op(IntEnum):
     LENGTH = 16
     CHECK = 17
     CODER = 18
+    USE = 19
 
 
 @dataclass

@@ -6,13 +6,14 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 import numpy as np
 
 from edge_wz.codec.encoder import NodeEncoder
 from edge_wz.formats import framing
+from edge_wz.formats.layout import MAX_TAPS
 from edge_wz.model import NodeModel
 from export import harness
 from export.harness import LINK_ADDRESSED, LINK_SHARED, Commands, Machine, Op
@@ -127,16 +128,27 @@ def runtime(machine: Machine, run: Run) -> Sent:
 
 
 def reference(run: Run) -> Sent:
-    """Every rate point over all samples, as a filter reaches back beyond a switch; of each packet the one that it has."""
     samples = [code if here else None for code, here in zip(run.codes.tolist(), run.present.tolist(), strict=True)]
     slots = run.node.packet_samples
-    by_point = {p: reference_node.payloads(_case(run.node, p), samples) for p in {p for _, p in run.rate_points}}
     points = [run.rate_point_at(at) for at in range(0, len(samples), slots)]
-    payloads = [by_point[point][number] for number, point in enumerate(points)]
     current = [run.rate_point_at(min(at + slots, len(samples)) - 1) for at in range(0, len(samples), slots)]
     case = {**run.identity, "packet_samples": slots, "hello_every": run.node.hello_every}
+    payloads = _reference_payloads(run.node, samples, points)
     packets = reference_node.packets(case, run.node.model_id, samples, payloads, points, [points[0], *current])
     return Sent([reference_node.cobs(packet) for packet in packets], None)
+
+
+def _reference_payloads(node: NodeModel, samples: list[int | None], points: list[int]) -> list[bytes]:
+    """Packets of one rate point at a time; before them as many as a filter reaches back, with what it holds where a sample is absent."""
+    held = list(accumulate(samples, lambda last, sample: last if sample is None else sample, initial=0))[1:]
+    slots, payloads = node.packet_samples, list[bytes]()
+    for point, group in groupby(range(len(points)), points.__getitem__):
+        numbers = list(group)
+        before = min(numbers[0], -(-MAX_TAPS // slots))
+        first, last = numbers[0] * slots, (numbers[-1] + 1) * slots
+        part = held[first - before * slots : first] + samples[first:last]
+        payloads += reference_node.payloads(_case(node, point), part)[before:]
+    return payloads
 
 
 def _case(node: NodeModel, rate_point: int) -> dict[str, Any]:

@@ -178,6 +178,9 @@ uint32_t wz_harness_run(wz_harness_t *harness, const uint32_t *commands, uint32_
             commands += 1 + 3 * commands[0];
             break;
 #endif
+        case HARNESS_USE:
+            out = harness_answer(out, command, (uint32_t)wz_use_buffer(&harness->encoder, memory + *commands++));
+            break;
         default: /* HARNESS_END */
             return (uint32_t)(out - begin);
         }

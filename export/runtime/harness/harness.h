@@ -29,6 +29,7 @@ enum {
     HARNESS_LENGTH,   /* v -> bit_length */
     HARNESS_CHECK,    /* bits, count, turns -> level check */
     HARNESS_CODER,    /* count, then start, size, total bits of each (size 0: `start` as total bits of plain bits) -> a frame, the payload */
+    HARNESS_USE,      /* buffer -> 1: used from now on */
     HARNESS_ANSWER = 0x40000000
 };
 
