@@ -7,7 +7,7 @@ retransmissions, whatever else the firmware does.
 
 Processors (typical values, 25 C). One instruction is charged `cycles_per_instruction` cycles of run current: 1.53 on a Cortex-M0
 (183 cycles for 120 instructions of this encoder, from the cycle table of the Cortex-M0 TRM DDI 0432C, section 3.3), 1.3 assumed
-on M3 and M4, flash without wait states.
+on M3 and M4, flash without wait states. A Cortex-M4 runs the code of an M3, whose instructions are counted for it.
 
     nrf51822   nRF51822 Product Specification v3.1: 4.4 mA at 16 MHz from flash, 2.6 uA System On idle (table 32), RC start 4.2 us
     stm32l031  STM32L031x4/6 data sheet DS10668 rev 6, page 1: 76 uA/MHz, 0.6 uA Stop with RTC and RAM, 5 us from Stop to flash
@@ -73,7 +73,7 @@ MCUS = {
         Mcu("nrf51822", "m0", 4400 / 16, 16, 2.6, 4.2, 1.53),
         Mcu("stm32l031", "m0", 76, 4.2, 0.6, 5.0, 1.53),
         Mcu("stm32l152", "m3", 214, 16, 1.2, 8.0, 1.3),
-        Mcu("nrf52832", "m4", 3700 / 64, 64, 1.9, 3.0, 1.3),
+        Mcu("nrf52832", "m3", 3700 / 64, 64, 1.9, 3.0, 1.3),
     )
 }
 

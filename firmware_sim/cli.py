@@ -109,20 +109,24 @@ def _node_summary(result: Any) -> str:
 @click.option("--reorder", default=0.0, help="Probability that a packet is overtaken.")
 @click.option("--flip", default=0.0, help="Probability that a bit is flipped.")
 @click.option("--jitter", "jitter_s", default=0.0, metavar="S", help="Largest extra delay in seconds.")
-@click.option("--to", "url", metavar="LINK", help="capture:FILE, tcp://HOST:PORT, serial:///dev/X, pty, process, FILE.")
+@click.option("--to", "url", metavar="LINK", help="capture:FILE, tcp://HOST:PORT, serial:///dev/X, pty, FILE, process, daemon[:FOLDER].")
 @click.option("--shared/--addressed", default=True, help="One shared link, or one per node (capture, process).")
+@click.option("--backend", "backends", multiple=True, metavar="[IDS=]NAME",
+              help="What encodes: numba, c, thumb, thumb:m3, qemu, qemu:microbit; for some nodes 3=NAME or 1-10=NAME.")
 @click.option("--pace", default=0.0, show_default=True, help="Times faster than real time; 0: as fast as possible.")
 @click.option("--rate-point", default=0, help="Which of the models' rate points.")
 @click.option("--epoch", default=0, help="Boot epoch of all nodes.")
 @click.option("--start-ms", default=DEFAULT_START_MS, help="Unix time of the first sample, 0 = nodes without a clock.")
 @click.option("--out", "out_path", type=click.Path(path_type=Path), help="Write the true samples here (CSV, .csv.gz).")
 @click.option("--write-fleet", type=click.Path(path_type=Path), help="Write a fleet file of the --nodes dealt out.")
-@click.option("--radio", help="Estimate current and battery life: 802.15.4, 802.15.4-ack, ble-adv, ble, lora-sf7 .. lora-sf12.")
+@click.option("--radio", help="Estimate current and battery life: 802.15.4, 802.15.4-ack, ble-adv, ble, lora-sf7 .. lora-sf12."
+              "  [default: 802.15.4 if a backend counts instructions]")
 @click.option("--mcu", default="stm32l031", show_default=True, help="For --radio: nrf51822, stm32l031, stm32l152, nrf52832.")
 @click.option("--battery-mah", type=click.FloatRange(min=0, min_open=True), default=2400.0, show_default=True, help="For --radio.")
+@click.option("--page", "page_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as a page (HTML).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def simulate(**options: Any) -> None:
-    """Run a fleet of nodes over a lossy channel, into a capture, a live gateway, or a pipeline in this process.
+    """Run a fleet of nodes over a lossy channel, into a capture, a live gateway, a pipeline in this process, or a daemon of its own.
 
     Without --to only the true samples are made: edge-wz simulate --nodes 8 --samples 20000 --out rec.csv
     """
@@ -187,14 +191,14 @@ def _write_fleet(path: Path, members: Any, url: str | None) -> None:
 
 
 def _run(members: Any, samples: Any, options: dict[str, Any]) -> None:
+    from firmware_sim import fleet_page, report
     from firmware_sim import simulate as simulation
+    from firmware_sim.backends import Backends
     from firmware_sim.channel import ChannelSpec
-    from firmware_sim.fleet import RunSpec, addressed_links
-    from firmware_sim.links import open_link
+    from firmware_sim.fleet import RunSpec
 
     shared, url = options["shared"], options["url"]
-    energy = _energy(options)
-    if not shared and url.startswith(("tcp:", "pty", "serial:")) and len(members) > 1:
+    if not shared and url.startswith(("tcp:", "pty", "serial:", "daemon")) and len(members) > 1:
         raise InputError(f"--to {url}: one byte path for {len(members)} nodes is a shared link")
     spec = RunSpec(options["start_ms"], shared, options["epoch"], options["rate_point"])
     channel = ChannelSpec(
@@ -202,78 +206,57 @@ def _run(members: Any, samples: Any, options: dict[str, Any]) -> None:
         round(options["jitter_s"] * 1e6),
     )
     begun_s = time.monotonic()
-    with progress("encode", sum(len(samples[member.name]) for member in members)) as advance:
-        run = simulation.transmit(members, samples, spec, channel, options["seed"], advance)
-    outcomes, link_bytes = [], sum(len(delivery.data) for delivery in run.deliveries)
-    with progress("deliver", len(run.deliveries)) as advance:
-        if url == "process":
-            outcomes = simulation.decode_in_process(members, samples, run, shared, advance)
-        else:
-            numbers = simulation.link_numbers(members, shared)
-            links = addressed_links(members, shared)
-            with open_link(url, links, spec.start_ms * 1000, _announce) as link:
-                simulation.deliver(link, run.deliveries, numbers, options["pace"], advance)
-            link_bytes = link.bytes_written
+    with Backends(options["backends"]) as backends:
+        chosen = backends.prepare([member.node_id for member in members])
+        energy = _energy(options, any(backend.core for backend in chosen.values()))
+        with progress("encode", sum(len(samples[member.name]) for member in members)) as advance:
+            run = simulation.transmit(members, samples, spec, channel, options["seed"], advance, chosen)
+    encoded_s = time.monotonic()
+    outcomes, link_bytes = _deliver(members, samples, run, spec, options)
     result = simulation.report(members, run, link_bytes, time.monotonic() - begun_s, outcomes)
+    result["encode_s"] = round(encoded_s - begun_s, 3)
     if energy is not None:
         found = energy(members, run.sent)
         for row in result["nodes"]:
             row["energy"] = found[row["name"]]
+    if options["page_path"]:
+        fleet_page.write(result, options["page_path"])
     if options["as_json"]:
         click.echo(json.dumps(result))
     else:
-        _print(result)
+        report.show(result)
 
 
-def _print(result: dict[str, Any]) -> None:
-    nodes, channel = result["nodes"], result["channel"]
-    if "expected" in nodes[0]:
-        _print_accounting(nodes)
-    samples = sum(row["samples"] for row in nodes)
-    air_bits = sum(row["packet_bits"] + row["hello_bits"] for row in nodes)
-    clipped = sum(row["clipped"] for row in nodes)
-    on_air = f"{air_bits / max(samples, 1):.2f} bits/sample on air with headers and hellos"
-    click.echo(f"{len(nodes)} nodes, {samples} samples, {on_air}" + (f", {clipped} clipped" if clipped else ""))
-    click.echo(
-        f"channel: {channel['offered']} packets offered, {channel['lost']} lost, {channel['duplicated']} duplicated,"
-        f" {channel['reordered']} reordered, {channel['flipped']} damaged, {channel['delivered']} delivered"
-    )
-    click.echo(f"{result['link_bytes']} bytes on the link, {result['elapsed_s']:.1f} s")
-    if "energy" in nodes[0]:
-        from firmware_sim.energy import lines
+def _deliver(members: Any, samples: Any, run: Any, spec: Any, options: dict[str, Any]) -> tuple[Any, int]:
+    """(outcome of each node where a gateway of ours decoded, bytes on the link)."""
+    from firmware_sim import live
+    from firmware_sim import simulate as simulation
+    from firmware_sim.fleet import addressed_links
+    from firmware_sim.links import open_link
 
-        click.echo("\n".join(lines({row["name"]: row["energy"] for row in nodes})))
+    shared, url = options["shared"], options["url"]
+    with progress("deliver", len(run.deliveries)) as advance:
+        if url == "process":
+            outcomes = simulation.decode_in_process(members, samples, run, shared, advance)
+            return outcomes, sum(len(delivery.data) for delivery in run.deliveries)
+        if url == "daemon" or url.startswith("daemon:"):
+            return live.decode(members, samples, run, url.removeprefix("daemon").removeprefix(":"), options["pace"], advance)
+        numbers = simulation.link_numbers(members, shared)
+        with open_link(url, addressed_links(members, shared), spec.start_ms * 1000, _announce) as link:
+            simulation.deliver(link, run.deliveries, numbers, options["pace"], advance)
+    return [], link.bytes_written
 
 
-def _energy(options: dict[str, Any]) -> Any:
-    """What estimates a run, None if nobody asked. Names are looked up before anything is simulated."""
-    if options["radio"] is None:
+def _energy(options: dict[str, Any], counted: bool) -> Any:
+    """What estimates a run, None if nobody asked and no instruction was counted. Names are looked up before anything is simulated."""
+    name = options["radio"] or ("802.15.4" if counted else None)
+    if name is None:
         return None
     from export.energy import mcu_named, radio_named
     from firmware_sim.energy import rows
 
-    mcu, radio = mcu_named(options["mcu"]), radio_named(options["radio"])
+    mcu, radio = mcu_named(options["mcu"]), radio_named(name)
     return lambda members, sent: rows(members, sent, mcu, radio, options["battery_mah"])
-
-
-def _print_accounting(nodes: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    keys = ("expected", "decoded", "concealed", "absent")
-    table = Table("node", *keys, "bits/sample", "SQNR dB")
-    for row in nodes:
-        sqnr = "" if row["sqnr_db"] is None else f"{row['sqnr_db']:.2f}"
-        table.add_row(row["name"], *(str(row[key]) for key in keys), f"{row['packet_bits_per_sample']:.2f}", sqnr)
-    table.add_section()
-    totals = {key: sum(row[key] for row in nodes) for key in keys}
-    table.add_row("all", *(str(totals[key]) for key in keys))
-    Console().print(table)
-    taken = sum(row["samples"] for row in nodes)
-    click.echo(
-        f"accounting: {totals['expected']} expected = {totals['decoded']} decoded + {totals['concealed']} concealed"
-        f" (of {taken - totals['absent']} taken)"
-    )
 
 
 def _announce(device: str) -> None:

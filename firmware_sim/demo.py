@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import io
 import json
-import signal
-import socket
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,8 @@ import click
 import numpy as np
 
 from edge_wz.cli.progress import progress
-from edge_wz.errors import EdgeWzError, LinkError, StorageError
+from edge_wz.errors import StorageError
+from firmware_sim import live
 from firmware_sim.page import HEADS, NodeRow, RatePoint, Story, Zoom, draw, table_rows, write_page
 
 UNIT = "°C"
@@ -47,9 +45,6 @@ PAIR_FIT_SAMPLES = 5_000
 PAIR_SAMPLES = 20_000
 CONVENTIONAL = ("hold", "dpcm_rice", "dpcm_range")
 CONCEALED = 2  # flag of a sample in the store
-START_TIMEOUT_S = 60.0
-ARRIVE_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 60.0
 
 
 @click.command()
@@ -68,7 +63,7 @@ def demo(out: Path) -> None:
         for name in NODES:
             train_node(out, name)
             advance(2)
-        port = _free_port()
+        port = live.free_port()
         (out / "fleet.toml").write_text(fleet_toml(port), encoding="utf-8")
         click.echo(f"3. the next two days over TCP into a daemon, {LOSS:.0%} of the packets lost")
         sent = run_live(out, port)
@@ -140,69 +135,13 @@ def fleet_toml(port: int) -> str:
 
 def run_live(out: Path, port: int) -> Any:
     """Send the fleet into a daemon and stop it when it has everything. What `simulate` reports."""
-    with _daemon(out) as daemon:
-        _wait_for_port(daemon, port)
+    with live.daemon(out) as daemon:
+        live.wait_for_port(daemon, out, port)
         sent = simulate("--fleet", out / "fleet.toml", "--replay", out / "live.csv", "--loss", LOSS,
                         "--to", f"tcp://127.0.0.1:{port}", "--json")
-        _wait_for_bytes(daemon, out / "spool", sent["link_bytes"])
-        daemon.send_signal(signal.SIGTERM)
-        if daemon.wait(STOP_TIMEOUT_S) != 0:
-            raise _failed(out, "the daemon failed")
+        live.wait_for_bytes(daemon, out, sent["link_bytes"])
+        live.stop(daemon, out)
     return sent
-
-
-@contextmanager
-def _daemon(out: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "edge_wz", "serve", "--fleet", str(out / "fleet.toml"), "--finish"]
-    with (out / "daemon.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as daemon:
-        try:
-            yield daemon
-        finally:
-            if daemon.poll() is None:
-                daemon.kill()
-
-
-def _failed(out: Path, what: str) -> EdgeWzError:
-    lines = (out / "daemon.log").read_text(errors="replace").strip().splitlines()
-    return LinkError(f"{what}: {lines[-1] if lines else 'it said nothing'} (see {out / 'daemon.log'})")
-
-
-def _wait_for_port(daemon: subprocess.Popen[bytes], port: int) -> None:
-    deadline_s = time.monotonic() + START_TIMEOUT_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            if daemon.poll() is not None or time.monotonic() > deadline_s:
-                raise LinkError(f"the daemon does not listen on port {port}; see daemon.log") from None
-            time.sleep(0.1)
-
-
-def _wait_for_bytes(daemon: subprocess.Popen[bytes], spool: Path, link_bytes: int) -> None:
-    deadline_s = time.monotonic() + ARRIVE_TIMEOUT_S
-    while _spooled_bytes(spool) < link_bytes:
-        if daemon.poll() is not None or time.monotonic() > deadline_s:
-            raise LinkError(f"only {_spooled_bytes(spool)} of {link_bytes} bytes reached the daemon; see daemon.log")
-        time.sleep(0.1)
-
-
-def _spooled_bytes(spool: Path) -> int:
-    from edge_wz.formats.capture import CaptureReader, DataRecord
-    from edge_wz.formats.layout import CAPTURE_HEADER_BYTES
-
-    return sum(
-        len(record.data)
-        for path in spool.glob("*.wzcp")
-        if path.stat().st_size >= CAPTURE_HEADER_BYTES
-        for record in CaptureReader(path.read_bytes(), str(path))
-        if isinstance(record, DataRecord)
-    )
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 # -- the source pair
@@ -263,7 +202,7 @@ def _facts(sent: Any, rows: tuple[NodeRow, ...]) -> tuple[str, ...]:
 def _node_row(store: sqlite3.Connection, on_air: dict[str, Any], measured: dict[str, Any], truth: Any) -> NodeRow:
     name, samples = on_air["name"], on_air["samples"]
     counted = json.loads(store.execute("SELECT statistics FROM nodes WHERE name = ?", (name,)).fetchone()[0])
-    decoded, _, _ = _stored(store, int(on_air["id"]), len(truth[name]))
+    decoded, _, _ = live.stored(store, int(on_air["id"]), len(truth[name]))
     known = np.isfinite(decoded)
     mse = float(np.mean((decoded[known] - truth[name][known]) ** 2))
     rival = min(CONVENTIONAL, key=lambda rival: measured["baselines"][rival]["payload_bits_per_sample"])
@@ -284,22 +223,10 @@ def _node_row(store: sqlite3.Connection, on_air: dict[str, Any], measured: dict[
     )
 
 
-def _stored(store: sqlite3.Connection, node_id: int, samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(values, sigmas, flags) by sample index; NaN where the store has nothing."""
-    values, sigmas = np.full(samples, np.nan), np.full(samples, np.nan)
-    flags = np.zeros(samples, dtype=np.int64)
-    query = "SELECT sample_index, value, sigma, flags FROM samples WHERE node = ? AND sample_index < ?"
-    for index, value, sigma, flag in store.execute(query, (node_id, samples)):
-        values[index] = np.nan if value is None else value
-        sigmas[index] = np.nan if sigma is None else sigma
-        flags[index] = flag
-    return values, sigmas, flags
-
-
 def _zoom(store: sqlite3.Connection, truth: dict[str, np.ndarray]) -> Zoom:
     """Three packets of a node with the middle one lost, if there is such a node."""
     for name in sorted(NODES, key=REFERENCES.__contains__):  # the references last
-        values, sigmas, flags = _stored(store, int(name[1:]), len(truth[name]))
+        values, sigmas, flags = live.stored(store, int(name[1:]), len(truth[name]))
         lost = (flags & CONCEALED != 0).reshape(-1, PACKET_SAMPLES).all(axis=1)
         middles = [k for k in range(1, len(lost) - 1) if lost[k] and lost[k - 1 : k + 2].sum() == 1]
         if middles:

@@ -19,19 +19,14 @@ from firmware_sim.fleet import Member, Transmission
 COUNTED, RECORDED, UNKNOWN = "counted", "recorded for models like these", "unknown, not counted"
 
 
-def rows(
-    members: Sequence[Member], sent: Mapping[str, Transmission], mcu: Mcu, radio: Radio, battery_mah: float,
-    counted: Mapping[str, float] | None = None,
-) -> dict[str, dict[str, Any]]:
-    """By node. `counted`: instructions of the whole run, by node."""
-    return {member.name: _row(member, sent[member.name], mcu, radio, battery_mah, (counted or {}).get(member.name)) for member in members}
+def rows(members: Sequence[Member], sent: Mapping[str, Transmission], mcu: Mcu, radio: Radio, battery_mah: float) -> dict[str, dict[str, Any]]:
+    """By node."""
+    return {member.name: _row(member, sent[member.name], mcu, radio, battery_mah) for member in members}
 
 
-def _row(
-    member: Member, sent: Transmission, mcu: Mcu, radio: Radio, battery_mah: float, counted: float | None
-) -> dict[str, Any]:
+def _row(member: Member, sent: Transmission, mcu: Mcu, radio: Radio, battery_mah: float) -> dict[str, Any]:
     samples = sent.counters.samples
-    instructions, origin = _instructions(member, samples, mcu, counted)
+    instructions, origin = _instructions(member, sent, mcu)
     sizes = Counter(len(cobs.decode(frame[:-1])) for _, frame in sent.frames)
     load = Load(max(samples, 1) * member.period_us / 1e6, samples, instructions, sizes)
     found = estimate(load, mcu, radio, battery_mah)
@@ -41,26 +36,19 @@ def _row(
     }  # fmt: skip
 
 
-def _instructions(member: Member, samples: int, mcu: Mcu, counted: float | None) -> tuple[float, str]:
-    if counted is not None:
-        return counted, COUNTED
+def _instructions(member: Member, sent: Transmission, mcu: Mcu) -> tuple[float, str]:
+    """Counted ones if the run counted on this processor's core."""
+    if sent.instructions is not None and sent.core == mcu.core:
+        return float(sent.instructions.sum()), COUNTED
     recorded = measured(member.model.node, mcu.core)
-    return (0.0, UNKNOWN) if recorded is None else (recorded.instructions_per_sample * samples, RECORDED)
+    return (0.0, UNKNOWN) if recorded is None else (recorded.instructions_per_sample * sent.counters.samples, RECORDED)
 
 
-def lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """For people."""
-    text = []
-    for name, row in found.items():
-        line = (
-            f"{name}: {row['average_ua']:.2f} uA on average (radio {row['radio_active_ua']:.2f}, processor {row['mcu_active_ua']:.2f},"
-            f" asleep {row['mcu_sleep_ua'] + row['radio_sleep_ua']:.2f}), {row['battery_years']:.1f} years"
-        )
-        text.append(line + (f", {row['air_share']:.1%} of the time on air" if row["over_duty_limit"] else ""))
+def note(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the estimates rest on."""
     any_row = next(iter(found.values()))
     origin = ", ".join(sorted({row["instructions"] for row in found.values()}))
-    return [
-        *text,
-        f"estimates: {any_row['radio']}, {any_row['mcu']}, {any_row['battery_mah']:g} mAh, 1 % self-discharge a year; instructions"
-        f" {origin}; without sensor, regulator and retransmissions",
-    ]
+    return (
+        f"current and battery life are estimates: {any_row['radio']}, {any_row['mcu']}, {any_row['battery_mah']:g} mAh, 1 % self-discharge"
+        f" a year; instructions {origin}; without sensor, regulator and retransmissions"
+    )

@@ -1,7 +1,7 @@
 """A fleet of simulated nodes: who they are, and what each puts on air when.
 
 A member is what `fleet.toml` says of a node. `encode` runs the node encoder itself over a node's samples and dates each
-packet by the sample that completes it, so nothing of the wire format is shortcut.
+packet by the sample that completes it, so nothing of the wire format is shortcut. Which encoder that is: `firmware_sim.backends`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from edge_wz.codec.encoder import EncoderCounters, NodeEncoder
+from edge_wz.codec.encoder import EncoderCounters
 from edge_wz.errors import ConfigError, InputError
 from edge_wz.formats import bundle, packet
-from edge_wz.formats.framing import encode_frame
 from edge_wz.formats.layout import TYPE_HELLO
 from edge_wz.model import Model, NodeModel
-
-ENCODE_SAMPLES = 1 << 16  # per call, so that a bar can move
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +52,33 @@ class Transmission:
     frames: list[tuple[int, bytes]]
     counters: EncoderCounters
     clipped: int  # samples beyond int16
+    backend: str = "numba"
+    core: str = ""  # on which `instructions` were counted, "" = not
+    instructions: np.ndarray | None = None  # of each packet, the first with the boot hello; the last of the flush
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Of a whole run: packets in order, the same as frames, and instructions of each packet where they were counted."""
+
+    packets: list[bytes]
+    frames: list[bytes]
+    counters: EncoderCounters
+    instructions: np.ndarray | None = None
+
+
+class Backend(Protocol):
+    """An encoder for one node after another. `core`: of whose instruction set it counts, "" = it does not."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def core(self) -> str: ...
+
+    def encode(
+        self, member: Member, run: RunSpec, codes: np.ndarray, present: np.ndarray, advance: Callable[[int], None]
+    ) -> Encoded: ...
 
 
 def members_of(path: Path) -> tuple[Member, ...]:
@@ -96,29 +121,15 @@ def fleet_toml(members: Sequence[Member], url: str) -> str:
     return "\n".join(lines)
 
 
-def encode(member: Member, values: np.ndarray, run: RunSpec, advance: Callable[[int], None]) -> Transmission:
+def encode(
+    member: Member, values: np.ndarray, run: RunSpec, backend: Backend, advance: Callable[[int], None]
+) -> Transmission:
     """All samples of one node in sensor units (NaN = absent). `advance` is told how many samples are done."""
     if run.rate_point >= len(member.model.node.rate_points):
         raise ConfigError(f"node {member.name}: has no rate point {run.rate_point}")
-    encoder = NodeEncoder(
-        member.model.node,
-        member.node_id,
-        period_us=member.period_us,
-        boot_epoch=run.boot_epoch,
-        start_ms=run.start_ms,
-        shared_link=run.shared_link,
-        rate_point=run.rate_point,
-    )
-    packets: list[bytes] = []
-    clipped = 0
-    for first in range(0, len(values), ENCODE_SAMPLES):
-        part = values[first : first + ENCODE_SAMPLES]
-        codes, present, clips = to_codes(member.model.node, part)
-        clipped += clips
-        packets += encoder.encode(codes, present)
-        advance(len(part))
-    packets += encoder.flush()
-    return Transmission(_dated(packets, member, run, len(values)), encoder.counters, clipped)
+    codes, present, clipped = to_codes(member.model.node, values)
+    sent = backend.encode(member, run, codes, present, advance)
+    return Transmission(_dated(sent, member, run, len(values)), sent.counters, clipped, backend.name, backend.core, sent.instructions)
 
 
 def to_codes(node: NodeModel, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
@@ -128,18 +139,18 @@ def to_codes(node: NodeModel, values: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return codes, present, clipped
 
 
-def _dated(packets: list[bytes], member: Member, run: RunSpec, samples: int) -> list[tuple[int, bytes]]:
+def _dated(sent: Encoded, member: Member, run: RunSpec, samples: int) -> list[tuple[int, bytes]]:
     """A data packet leaves with its last sample, a hello right behind the packet before it."""
     slots = member.model.node.packet_samples
     header_at = len(packet.pack_node_id(member.node_id)) if run.shared_link else 0
     start_us = run.start_ms * 1000
     sent_samples = 0
     frames = []
-    for raw in packets:
+    for raw, frame in zip(sent.packets, sent.frames, strict=True):
         if packet.peek(raw, header_at).type != TYPE_HELLO:
             sent_samples = min(sent_samples + slots, samples)
         time_us = start_us + max(sent_samples - 1, 0) * member.period_us
-        frames.append((time_us, encode_frame(raw)))
+        frames.append((time_us, frame))
     return frames
 
 

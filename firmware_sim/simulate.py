@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from edge_wz.errors import InputError, RecordingError, StorageError
+from firmware_sim.backends import Numba
 from firmware_sim.channel import Channel, ChannelCounters, ChannelSpec, Delivery, merge
 from firmware_sim.field import SOURCES, gauss_markov_field, grid_positions, pair_source
-from firmware_sim.fleet import Member, RunSpec, Transmission, encode
+from firmware_sim.fleet import Backend, Member, RunSpec, Transmission, encode
 from firmware_sim.links import Link
 
 Advance = Callable[[int], None]
@@ -150,13 +151,15 @@ def transmit(
     channel: ChannelSpec,
     seed: int,
     advance: Advance = lambda steps: None,
+    backends: Mapping[int, Backend] | None = None,
 ) -> Run:
-    """Encode every node's samples and send them through its channel."""
+    """Encode every node's samples and send them through its channel. `backends`: by node id, numba where none is named."""
+    numba, chosen = Numba(), backends or {}
     sent: dict[str, Transmission] = {}
     streams = []
     counters = ChannelCounters()
     for member in members:
-        sent[member.name] = encode(member, samples[member.name], run, advance)
+        sent[member.name] = encode(member, samples[member.name], run, chosen.get(member.node_id, numba), advance)
         stream, counted = Channel(channel, seed, member.node_id).transmit(sent[member.name].frames)
         streams.append(stream)
         counters += counted
@@ -236,7 +239,7 @@ def decode_in_process(
     take(pipeline.finish(now_us + SETTLE_US))
     stats = pipeline.stats.nodes
     return [
-        _outcome(member, samples[member.name], decoded[member.node_id], run.sent[member.name], stats[member.node_id])
+        outcome_of(member, samples[member.name], decoded[member.node_id], run.sent[member.name], stats[member.node_id])
         for member in members
     ]
 
@@ -256,7 +259,8 @@ def gateway_fleet(members: Sequence[Member], shared: bool) -> Any:
     return Fleet(nodes, links)
 
 
-def _outcome(member: Member, truth: np.ndarray, decoded: np.ndarray, sent: Transmission, stats: Any) -> NodeOutcome:
+def outcome_of(member: Member, truth: np.ndarray, decoded: np.ndarray, sent: Transmission, stats: Any) -> NodeOutcome:
+    """`decoded`: by sample index, NaN where there is none; `stats`: what the gateway counted."""
     counters = sent.counters
     slots = max(counters.samples, 1)
     known = np.isfinite(truth) & np.isfinite(decoded)
@@ -286,7 +290,11 @@ def report(
     nodes: list[dict[str, Any]] = []
     for member in members:
         sent = run.sent[member.name]
-        nodes.append({"name": member.name, "id": member.node_id, "clipped": sent.clipped, **asdict(sent.counters)})
+        nodes.append({
+            "name": member.name, "id": member.node_id, "scheme": member.model.node.scheme, "clipped": sent.clipped, **asdict(sent.counters),
+            "air_bits_per_sample": sent.counters.air_bits / max(sent.counters.samples, 1),
+            "backend": sent.backend, "instructions": _instructions(sent),
+        })  # fmt: skip
     for row, outcome in zip(nodes, outcomes, strict=False):
         row.update({key: _json_number(value) for key, value in asdict(outcome).items()})
     return {
@@ -295,6 +303,18 @@ def report(
         "link_bytes": bytes_written,
         "elapsed_s": round(elapsed_s, 3),
     }
+
+
+def _instructions(sent: Transmission) -> dict[str, Any] | None:
+    """Counted ones, None where nobody counted. By packet: with the hello, if any, before or behind it."""
+    if sent.instructions is None:
+        return None
+    packets = sent.instructions[:-1] if len(sent.instructions) > 1 else sent.instructions
+    total = int(sent.instructions.sum())
+    return {
+        "core": sent.core, "total": total, "per_sample": total / max(sent.counters.samples, 1),
+        "packet_median": float(np.median(packets)), "packet_most": int(packets.max()),
+    }  # fmt: skip
 
 
 def _json_number(value: Any) -> Any:

@@ -88,6 +88,6 @@ def test_simulate_estimates(tmp_path: Path) -> None:
     assert found["air_share"] * 640 > packets * energy.lora_air_s(1, 9)
     assert found["battery_years"] == pytest.approx(energy.battery_years(found["average_ua"], 1200))
     shown = run_here(*arguments, "--radio", "802.15.4")
-    assert "n2: " in shown.stdout and "estimates: 802.15.4, stm32l031, 2400 mAh" in shown.stdout
+    assert "years (est.)" in shown.stdout and "are estimates: 802.15.4, stm32l031, 2400 mAh" in shown.stdout
     wrong = run_here(*arguments, "--radio", "wifi")
     assert wrong.returncode == 2 and "no radio 'wifi' (there are 802.15.4" in wrong.stderr
