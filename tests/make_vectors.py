@@ -351,13 +351,21 @@ def node_cases(rng: random.Random) -> Iterator[Case]:
         yield from _runs(rng, links, lambda slots, model=model: model)
 
 
+TWO_LINKS: list[Case] = [
+    {"shared": 0, "node_id": 7, "packet_counter": 0, "sample_index": 0, "boot_epoch": 0, "start_ms": 0},
+    {"shared": 1, "node_id": 300, "packet_counter": 2**32 - 3, "sample_index": 2**48 - 20, "boot_epoch": 9, "start_ms": 1},
+]
+
+
 def syndrome_node_cases(rng: random.Random) -> Iterator[Case]:
     """The same with blocks."""
-    links: list[Case] = [
-        {"shared": 0, "node_id": 7, "packet_counter": 0, "sample_index": 0, "boot_epoch": 0, "start_ms": 0},
-        {"shared": 1, "node_id": 300, "packet_counter": 2**32 - 3, "sample_index": 2**48 - 20, "boot_epoch": 9, "start_ms": 1},
-    ]
-    return _runs(rng, links, lambda slots: _blocks(rng, slots))
+    return _runs(rng, TWO_LINKS, lambda slots: _blocks(rng, slots))
+
+
+def layered_node_cases(rng: random.Random) -> Iterator[Case]:
+    """The same with tables, which send all their layers or fewer."""
+    tables = [{**table, "last": rng.randint(1, len(table["alphabets"]))} for table in layered_tables(rng, 60)]
+    return _runs(rng, TWO_LINKS, lambda slots: rng.choice(tables))
 
 
 def _runs(rng: random.Random, links: list[Case], model_of: Callable[[int], Case]) -> Iterator[Case]:
@@ -388,6 +396,7 @@ MAKERS: dict[str, Callable[[random.Random], Iterator[Case]]] = {
     "predictive_payloads": malformed_predictive_cases,
     "node": node_cases,
     "syndrome_node": syndrome_node_cases,
+    "layered_node": layered_node_cases,
 }
 
 

@@ -100,7 +100,7 @@ def test_layered(machine, block):
 
 @machines
 @ALONG
-@pytest.mark.parametrize("name", ["node", "syndrome_node"])
+@pytest.mark.parametrize("name", ["node", "syndrome_node", "layered_node"])
 def test_node(machine, name, block):
     for case in cases(name):
         assert c_driver.node_run(machine, case, block) == {name: case[name] for name in ("packets", "frames")}, case

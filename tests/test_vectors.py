@@ -155,6 +155,7 @@ def test_node(driver):
 
 
 @implementations
-def test_syndrome_node(driver):
-    for case in cases("syndrome_node"):
+@pytest.mark.parametrize("name", ["syndrome_node", "layered_node"])
+def test_node_of_another_scheme(driver, name):
+    for case in cases(name):
         assert driver.node_run(case) == only(case, "blob", "model_id", "packets", "frames"), case

@@ -62,6 +62,22 @@ def syndrome_blob(case: Case) -> bytes:
     return with_crc32(head(case, 4, 32 + len(body) + 4) + body)
 
 
+def layered_blob(case: Case) -> bytes:
+    """SPEC 11.5, one table and one rate point, which sends `last` layers."""
+    alphabets, numbers, thresholds, messages = case["alphabets"], case["numbers"], case["thresholds"], 1
+    coded = [k for k, rows in enumerate(case["cdfs"]) if rows]
+    for alphabet in alphabets:
+        messages *= alphabet
+    table = little(len(thresholds), 2) + bytes([len(alphabets), sum(1 << k for k in coded), *alphabets]) + bytes(8 - len(alphabets))
+    table += b"".join(little(threshold, 2) for threshold in thresholds)
+    table += pack_bits([(number, 4 if messages <= 16 else 8) for number in numbers])
+    if coded:
+        table += bytes(len(table) % 2)
+    table += b"".join(little(entry, 2) for k in coded for row in case["cdfs"][k] for entry in row[1:-1])
+    body = bytes([1, case["cdf_bits"] if coded else 0, 0, 0, 0, case["last"], 0, 0]) + table + bytes(-len(table) % 4)
+    return with_crc32(head(case, 5, 32 + len(body) + 4) + body)
+
+
 def predictive_blob(case: Case) -> bytes:
     """SPEC 5.2, one rate point."""
     step, rounding, tables = case["step_q8"], case["rounding_q8"], case["tables"]
@@ -164,7 +180,8 @@ def packets(
 
 def run(case: Case) -> Case:
     """{blob, model_id, packets} in hex, of one rate point."""
-    blob = (syndrome_blob if "sets" in case else nested_blob if "taps" in case else predictive_blob)(case)
+    kinds = (("alphabets", layered_blob), ("sets", syndrome_blob), ("taps", nested_blob), ("predictors", predictive_blob))
+    blob = next(make for field, make in kinds if field in case)(case)
     model_id = hashlib.sha256(blob).digest()[:8]
     samples = [code if here else None for code, here in zip(case["codes"], case["present"], strict=True)]
     made = payloads(case, samples)
