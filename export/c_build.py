@@ -111,6 +111,14 @@ def compile_one(source: Path, out: Path, target: str, defines: Mapping[str, int]
     run_tool(_compile(TARGETS[target], defines, ["-c", "-ffreestanding", str(source)], out))
 
 
+def combined(folder: Path, target: str, defines: Mapping[str, int] | None = None, more: Iterable[Path] = ()) -> Path:
+    """One object file of the runtime and `more`, linked without any library: what is still undefined in it is what a board has to give."""
+    out = folder / f"wz-{target}.o"
+    files = [str(path) for path in [*sources(), *more]]
+    run_tool(_compile(TARGETS[target], defines, ["-r", "-ffreestanding", "-nostdlib", *files], out))
+    return out
+
+
 @dataclass(frozen=True)
 class Image:
     """Code as it lies in memory from IMAGE_BASE on, and where its functions begin."""
