@@ -1,9 +1,10 @@
-"""Gap of `trellis` to the Wyner-Ziv limit on fig5, beside `nested` with its Kalman decoder, through the integer codec and whole packets.
+"""Gap of `trellis` to the Wyner-Ziv limit on known statistics, beside `nested` with its Kalman decoder, through the integer codec and whole packets.
 
-    python -m benchmarks.trellis_gap [--samples N] [--rates 2,4] [--out DIR]
+    python -m benchmarks.trellis_gap [--samples N] [--figures fig5,fig6,fig7] [--rates 2,4] [--cases 64x4096,8x32] [--json FILE]
 
-Steps are designed on other samples than those that count. R is payload bits per sample, as sent. The 95 % interval is by blocks of
-packets. Speeds are of processor time on one core. Writes trellis_gap.json, and trellis_gap.png where matplotlib is there.
+A case is STATESxPACKET SAMPLES; 0x64 is `nested`. Steps are designed on other samples than those that count. R is payload bits per sample
+as sent; there is no level check unless --level-check says so: a packet tells by itself where it is unsure. The 95 % interval is by 50 blocks.
+Speeds are of processor time on one core, the best of several runs.
 """
 
 from __future__ import annotations
@@ -11,112 +12,117 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.timing import best_s
 from edge_wz.codec.encoder import NodeEncoder
 from edge_wz.codec.reconstruction import Decoder
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.model import Model
-from firmware_sim import field
+from firmware_sim.field import PairSource, pair_source
 from training import design
-from training.transmission import transmit
+from training.evaluate import reconstruct
+from training.limits import wyner_ziv_sqnr_db
+from training.report import table
+from training.transmission import transmit, true_levels
 
-LIMIT_DB = 17.09  # SQNR of fig5's conditional variance, rate 0
-BIT_DB = 20 * math.log10(2)
 GRID = (1 / 2048, 0.0)
-CASES = (("trellis", 32, 8), ("trellis", 32, 64), ("trellis", 64, 8), ("trellis", 64, 64), ("trellis", 64, 256),
-         ("trellis", 4096, 8), ("trellis", 4096, 64), ("trellis", 4096, 256))  # fmt: skip
-DESIGN_SAMPLES = 100_000
+CASES = "0x64,8x32,64x32,8x64,64x64,256x64,8x4096,64x4096,256x4096,1024x4096"
+DESIGN_SAMPLES = 400_000
+TEST_SEED = 77
+SPEED_SAMPLES = 1 << 17
 BLOCKS = 50
+COLUMNS = ("figure", "scheme", "packet_samples", "states", "bits", "step", "sqnr_db", "gap_db", "interval_db", "wrong_levels",
+           "decoder_per_s", "encoder_per_s")  # fmt: skip
 Row = dict[str, Any]
 
 
-def made(scheme: str, packet_samples: int, states: int | None, rate: float) -> Model:
+def designed(source: PairSource, states: int, packet_samples: int, rate: float, level_check_bits: int = 0) -> Model:
+    """`states` 0: nested."""
     return design.from_state_space(
-        field.fig5().state_space(), scheme, rate=rate, packet_samples=packet_samples, states=states, grid=GRID,
-        samples=DESIGN_SAMPLES, side=("y",),
+        source.state_space(), "trellis" if states else "nested", rate=rate, packet_samples=packet_samples, states=states or None, grid=GRID,
+        samples=DESIGN_SAMPLES, side=("y",), level_check_bits=level_check_bits,
     )  # fmt: skip
 
 
-def measured(model: Model, samples: int, seed: int) -> Row:
-    stream = field.fig5().generate(samples, seed)
+def measured(source: PairSource, model: Model, samples: int) -> Row:
+    stream = source.generate(samples, TEST_SEED)
     codes, _ = model.node.to_codes(stream["x"])
     received = transmit(model.node, codes, np.ones(samples, np.bool_))
     side, engine = SideInformation.of(stream["y"][:, None]), Decoder(model)
-    engine.warm_up()
-    start = time.process_time()
-    result, _ = engine.reconstruct(engine.initial_state(), received.indices, side)
-    seconds = time.process_time() - start
+    result = reconstruct(engine, received.indices, side)
     errors = np.square(result.values - stream["x"])
     bits = float(received.payload_bits.sum()) / samples
     blocks = np.array([block.mean() for block in np.array_split(errors, BLOCKS)])
-    interval = 1.96 * float(blocks.std(ddof=1)) / math.sqrt(BLOCKS) / float(blocks.mean()) * 10 / math.log(10)
     sqnr = 10 * math.log10(float(np.var(stream["x"])) / float(errors.mean()))
     return {
         "bits": bits, "step": model.node.rate_points[0].step * model.node.scale, "sqnr_db": sqnr,
-        "gap_db": LIMIT_DB + BIT_DB * bits - sqnr, "interval_db": interval, "samples": samples,
-        "expected_over_mse": float(np.mean(np.square(result.sigmas)) / errors.mean()),
-        "decoder_samples_per_s": samples / seconds, "encoder_samples_per_s": encoder_speed(model, codes),
+        "gap_db": wyner_ziv_sqnr_db(source.state_space(), bits) - sqnr,
+        "interval_db": 1.96 * float(blocks.std(ddof=1)) / math.sqrt(BLOCKS) / float(blocks.mean()) * 10 / math.log(10),
+        "samples": samples, "expected_over_mse": float(np.mean(np.square(result.sigmas)) / errors.mean()),
+        "wrong_levels": wrong_levels(model, codes, result.levels), "decoder_per_s": decoder_speed(engine, codes, side),
+        "encoder_per_s": encoder_speed(model, codes[:SPEED_SAMPLES]),
     }  # fmt: skip
+
+
+def wrong_levels(model: Model, codes: np.ndarray, levels: np.ndarray) -> float:
+    return float(np.mean(levels != true_levels(model.node, codes, np.ones(len(codes), np.bool_))))
+
+
+def decoder_speed(engine: Decoder, codes: np.ndarray, side: SideInformation) -> float:
+    received = transmit(engine.model.node, codes[:SPEED_SAMPLES], np.ones(SPEED_SAMPLES, np.bool_))
+    part = side[slice(0, SPEED_SAMPLES)]
+    return SPEED_SAMPLES / best_s(lambda: engine.reconstruct(engine.initial_state(), received.indices, part), 3)
 
 
 def encoder_speed(model: Model, codes: np.ndarray) -> float:
     """Samples in, whole packets out."""
-    NodeEncoder(model.node, 1, period_us=1).encode(codes)
-    start = time.process_time()
-    NodeEncoder(model.node, 1, period_us=1).encode(codes)
-    return len(codes) / (time.process_time() - start)
+    return len(codes) / best_s(lambda: NodeEncoder(model.node, 1, period_us=1).encode(codes), 3)
 
 
-def rows(samples: int, rates: list[float]) -> list[Row]:
-    found = []
-    for rate in rates:
-        for scheme, packet_samples, states in (("nested", 64, None), *CASES):
-            row = measured(made(scheme, packet_samples, states, rate), samples, 77)
-            found.append({"scheme": scheme, "packet_samples": packet_samples, "states": states, "rate": rate, **row})
-            print(
-                f"{scheme:8} N {packet_samples:5} states {states or '-':>4} R {row['bits']:.3f}  gap {row['gap_db']:.2f} "
-                f"+- {row['interval_db']:.2f} dB  step {row['step']:.4f}  decoder {row['decoder_samples_per_s'] / 1e6:.2f} M/s "
-                f"encoder {row['encoder_samples_per_s'] / 1e6:.1f} M/s", flush=True,
-            )  # fmt: skip
-    return found
+def row_of(figure: str, rate: float, case: str, samples: int, level_check_bits: int = 0) -> Row:
+    states, packet_samples = (int(part) for part in case.split("x"))
+    source = pair_source(figure)
+    row = measured(source, designed(source, states, packet_samples, rate, level_check_bits), samples)
+    name = {"figure": figure, "scheme": "trellis" if states else "nested", "packet_samples": packet_samples, "states": states, "rate": rate}
+    return {**name, "level_check_bits": level_check_bits, **row}
 
 
-def draw(found: list[Row], path: Path) -> None:
-    import matplotlib
+def merged(path: Path, found: list[Row]) -> list[Row]:
+    """What the file holds, the rows of the same name replaced."""
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    def key(row: Row) -> tuple[Any, ...]:
+        return tuple(row[name] for name in ("figure", "states", "packet_samples", "rate", "level_check_bits"))
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    for name in dict.fromkeys((row["scheme"], row["packet_samples"], row["states"]) for row in found):
-        line = [row for row in found if (row["scheme"], row["packet_samples"], row["states"]) == name]
-        label = f"{name[0]}, N = {name[1]}" + (f", {name[2]} states" if name[2] else "")
-        axes.plot([row["bits"] for row in line], [row["gap_db"] for row in line], "o-", label=label)
-    axes.set(xlabel="payload bits per sample", ylabel="gap to the Wyner-Ziv limit, dB", ylim=(0, None))
-    axes.legend(fontsize=7, ncol=2)
-    axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    old = json.loads(path.read_text()) if path.exists() else []
+    return sorted({**{key(row): row for row in old}, **{key(row): row for row in found}}.values(), key=key)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=1 << 20)
+    parser.add_argument("--figures", default="fig5")
     parser.add_argument("--rates", default="2,4")
-    parser.add_argument("--out", type=Path, default=Path("."))
+    parser.add_argument("--cases", default=CASES)
+    parser.add_argument("--level-check", type=int, default=0, choices=(0, 4, 8), dest="level_check_bits")
+    parser.add_argument("--json", type=Path, help="rows into this file, beside those of other cases")
     options = parser.parse_args()
-    found = rows(options.samples, [float(rate) for rate in options.rates.split(",")])
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "trellis_gap.json").write_text(json.dumps(found, indent=1) + "\n")
-    try:
-        draw(found, options.out / "trellis_gap.png")
-    except ImportError:
-        print("no picture: matplotlib is not installed")
+    found = []
+    for figure in options.figures.split(","):
+        for rate in options.rates.split(","):
+            for case in options.cases.split(","):
+                found.append(row_of(figure, float(rate), case, options.samples, options.level_check_bits))
+                print(table(COLUMNS, [[_shown(found[-1][name]) for name in COLUMNS]]), flush=True)
+                if options.json:
+                    options.json.write_text(json.dumps(merged(options.json, found[-1:]), indent=1) + "\n")
+    print(table(COLUMNS, [[_shown(row[name]) for name in COLUMNS] for row in found]))
+
+
+def _shown(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

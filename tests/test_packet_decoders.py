@@ -60,8 +60,7 @@ def test_cavities_equal_conditioning_the_joint_gaussian(d, m, samples, unrolled,
     means, spreads, final = np.empty(samples), np.empty(samples), np.empty(d + d * d)
     state = np.concatenate([start, spread.ravel()])
     store = np.empty((samples, smoother.store_size(d, m)))
-    _, smooth_packet = smoother.kernels(d, m)
-    smooth_packet(state, F, G, mean, side, sigmas, sites, variances, means, spreads, store, final)
+    smoother.smooth_packet(smoother.dims_of(d, m), state, F, G, mean, side, sigmas, sites, variances, means, spreads, store, final)
     for t in range(samples):
         value, variance = given_all_but(rows[t, :1], t)
         assert means[t] == pytest.approx(value[0] + mean[0], abs=1e-9)

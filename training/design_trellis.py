@@ -1,7 +1,8 @@
 """Design of `trellis` without gradients: the code by packet length, the step of each rate point, the rounds of the decoder.
 
-As in `design_nested`, the step is searched on the real codec, here whole packets through encoder, parser and decoder; and at least what the
-decoder itself states as its error is charged, so that no search trusts a stretch in which the rare wrong sequence happened not to occur.
+As in `design_nested`, the step is searched on the real codec, here whole packets through encoder, parser and decoder. Wrong sequences are rare
+and dear, so no search may trust a stretch in which none happened to occur: at least what the decoder itself states as its error is charged, and
+the last steps are weighed on all samples with the standard error on top.
 Codes: Ungerboeck's one-dimensional ones, `edge_wz.decoders.bcjr` has the reference.
 """
 
@@ -26,12 +27,14 @@ from training.state_space import prediction_variance
 
 CODES = {  # states: (memory, h0, h1)
     4: (2, 0o5, 0o2), 8: (3, 0o13, 0o4), 16: (4, 0o23, 0o4), 32: (5, 0o45, 0o10), 64: (6, 0o103, 0o24),
-    128: (7, 0o235, 0o126), 256: (8, 0o515, 0o362),
+    128: (7, 0o235, 0o126), 256: (8, 0o515, 0o362), 1024: (10, 0o3221, 0o472),
 }  # fmt: skip
 STATES_FROM = ((0, 8), (48, 64), (256, 256))  # packet samples from which so many states are the best, as measured
 COSETS = 4
 RANGE_SIGMAS = {0: 4.2, 1: 5.6, 2: 7.2, 3: 8.5}  # 4q steps over the spread of the prediction error, to start from
-TUNE_SAMPLES = 80_000
+TUNE_SAMPLES, SETTLE_SAMPLES = 80_000, 400_000
+SETTLE_BLOCKS = 50  # for the standard error
+SETTLE_STEP = 1.035
 COARSE = 1.18  # between two steps of the first scan
 SCAN = range(-3, 6)
 REFINEMENTS = 2
@@ -130,6 +133,24 @@ def tuned_step(parts: TrellisParts, material: Material, q: int) -> float:
     return float(np.exp(max(best, 0.0)))
 
 
+def settled_step(parts: TrellisParts, material: Material, q: int, step: float) -> float:
+    """The best step around `step` on many samples."""
+    known: dict[int, float] = {}
+
+    def cost(place: int) -> float:
+        if place not in known:
+            figures = measure(build(parts, material, [nested_point(max(step * SETTLE_STEP**place, 1.0), q)]), material)
+            errors = np.square(figures.reconstruction.values - material.values)[material.present]
+            blocks = np.array([block.mean() for block in np.array_split(errors, SETTLE_BLOCKS)])
+            known[place] = max(figures.mse, figures.expected_mse) + float(blocks.std(ddof=1)) / SETTLE_BLOCKS**0.5
+        return known[place]
+
+    best, before = 0, None
+    while best != before:
+        best, before = min((best, best - 1, best + 1), key=cost), best
+    return float(max(step * SETTLE_STEP**best, 1.0))
+
+
 def first_step(space: StateSpace, q: int) -> float:
     """Four q steps = factor x spread of the prediction error, whose own past is known up to the step's noise."""
     factor = RANGE_SIGMAS[min(3, q.bit_length() - 1)]
@@ -141,7 +162,7 @@ def first_step(space: StateSpace, q: int) -> float:
 
 def tuned(parts: TrellisParts, material: Material, moduli: list[int]) -> tuple[TrellisParts, list[float]]:
     """Steps (LSB) of all rate points, and the parts with as many rounds as pay at the first of them."""
-    tail = material.part(max(0, len(material.codes) - TUNE_SAMPLES), len(material.codes))
+    tail, most = _tail(material, TUNE_SAMPLES), _tail(material, SETTLE_SAMPLES)
     best: tuple[float, TrellisParts, float] | None = None
     for rounds in range(1, MOST_ROUNDS + 1):
         candidate = replace(parts, rounds=rounds)
@@ -152,7 +173,12 @@ def tuned(parts: TrellisParts, material: Material, moduli: list[int]) -> tuple[T
         best = error, candidate, step
     assert best is not None
     _, chosen, first = best
-    return chosen, [first, *(tuned_step(chosen, tail, q) for q in moduli[1:])]
+    steps = [first, *(tuned_step(chosen, tail, q) for q in moduli[1:])]
+    return chosen, [settled_step(chosen, most, q, step) for q, step in zip(moduli, steps, strict=True)]
+
+
+def _tail(material: Material, samples: int) -> Material:
+    return material.part(max(0, len(material.codes) - samples), len(material.codes))
 
 
 def design_trellis(

@@ -14,7 +14,7 @@ from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.nested_decoders import cell_table, max_error_lsb
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.codec.state_space import Predictor, require_state_space
-from edge_wz.decoders import bcjr, trellis
+from edge_wz.decoders import bcjr, smoother, trellis
 from edge_wz.decoders.cells import MODULUS
 from edge_wz.model import Model, NodeModel
 
@@ -30,7 +30,7 @@ class Trellis:
         self._points = cell_table(model, "trellis")
         self._points[:, MODULUS] *= COSETS
         self._code = _prepared_code(node)
-        self._kernel, self._packet_samples = trellis.kernel(*self._predictor.sizes), node.packet_samples
+        self._dims, self._packet_samples = smoother.dims_of(*self._predictor.sizes), node.packet_samples
         self._rounds = 1 if model.propagation is None else model.propagation.rounds
         self._max_error = max_error_lsb(model)
         self.neighbours = self._predictor.neighbours
@@ -43,8 +43,8 @@ class Trellis:
         out, belief, p = Decoded.empty(indices.values.size), state.copy(), self._predictor
         edges = self._edges(indices)
         longest = int(np.diff(edges).max(initial=1))
-        self._kernel(
-            belief, p.F, p.G, p.mean, indices.values, indices.rate_points, edges, self._points, self._code, self._rounds,
+        trellis.decode(
+            self._dims, belief, p.F, p.G, p.mean, indices.values, indices.rate_points, edges, self._points, self._code, self._rounds,
             bcjr.LEAST_MASS, self._max_error, trellis.work_space(longest, *p.sizes, self._code[1]), side.values, side.sigmas,
             out.values, out.sigmas, out.flags, out.levels,
         )  # fmt: skip

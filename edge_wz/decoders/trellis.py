@@ -9,7 +9,6 @@ Reference: Minka, "Expectation propagation for approximate Bayesian inference" (
 """
 
 import math
-from functools import cache
 
 import numpy as np
 from numba import njit
@@ -79,52 +78,46 @@ def _finish(indices, cavities, point, max_error, values, sigmas, flags, levels):
             values[n] = keep_within(values[n], low, high, max_error)
 
 
-@cache
-def kernel(d: int, m: int):
-    """`decode` for a state of d and m neighbours."""
-    filter_packet, smooth_packet = smoother.kernels(d, m)
+@njit(cache=True, error_model="numpy")
+def decode_packet(
+    dims, state, F, G, mean, side, side_sigmas, indices, point, code, rounds, least, max_error, space, values, sigmas, flags, levels
+):
+    """All samples of one packet; `state` becomes that behind it. indices: int32[T], NO_LEVEL where nothing was received."""
+    samples = indices.shape[0]
+    store, gaussians, slots, lows, syndromes, leaders, masses, floored, posteriors, rows, even, odd, comb, weights, scratch = space
+    labels, memory, a, b = code
+    cavities, sites = gaussians[:2], gaussians[2:]
+    after = np.empty_like(state)
+    sites[0, :samples], sites[1, :samples] = 0.0, np.inf
+    count = _gather(indices, slots, lows, syndromes)
+    find_leaders(syndromes, count, a, b, leaders)
+    for _ in range(rounds if count > 0 else 1):
+        smoother.smooth_packet(dims, state, F, G, mean, side, side_sigmas, sites[0], sites[1], cavities[0], cavities[1], store, after)
+        reach = coset_masses(cavities[0], cavities[1], slots[:count], lows, point, least, comb, masses, floored, scratch)
+        coset_posteriors(floored[:count], leaders, labels, memory, rows, even, odd, posteriors)
+        given_code(
+            cavities[0], cavities[1], slots[:count], lows, point, posteriors, reach, comb, masses, scratch, values, sigmas, levels,
+            weights,
+        )  # fmt: skip
+        _tell(slots[:count], cavities, sites, values, sigmas, weights, levels, flags)
+    if count > 0 and count < samples:
+        smoother.smooth_packet(dims, state, F, G, mean, side, side_sigmas, sites[0], sites[1], cavities[0], cavities[1], store, after)
+    elif count > 0:
+        smoother.filter_packet(dims, state, F, G, mean, side, side_sigmas, sites[0], sites[1], store, after)
+    state[:] = after
+    _finish(indices, cavities, point, max_error, values, sigmas, flags, levels)
 
-    @njit(cache=True, error_model="numpy")
-    def decode_packet(
-        state, F, G, mean, side, side_sigmas, indices, point, code, rounds, least, max_error, space, values, sigmas, flags, levels
-    ):
-        """All samples of one packet; `state` becomes that behind it. indices: int32[T], NO_LEVEL where nothing was received."""
-        samples = indices.shape[0]
-        store, gaussians, slots, lows, syndromes, leaders, masses, floored, posteriors, rows, even, odd, comb, weights, scratch = space
-        labels, memory, a, b = code
-        cavities, sites = gaussians[:2], gaussians[2:]
-        after = np.empty_like(state)
-        sites[0, :samples], sites[1, :samples] = 0.0, np.inf
-        count = _gather(indices, slots, lows, syndromes)
-        find_leaders(syndromes, count, a, b, leaders)
-        for _ in range(rounds if count > 0 else 1):
-            smooth_packet(state, F, G, mean, side, side_sigmas, sites[0], sites[1], cavities[0], cavities[1], store, after)
-            reach = coset_masses(cavities[0], cavities[1], slots[:count], lows, point, least, comb, masses, floored, scratch)
-            coset_posteriors(floored[:count], leaders, labels, memory, rows, even, odd, posteriors)
-            given_code(
-                cavities[0], cavities[1], slots[:count], lows, point, posteriors, reach, comb, masses, scratch, values, sigmas, levels,
-                weights,
+
+@njit(cache=True, error_model="numpy")
+def decode(
+    dims, state, F, G, mean, indices, rate_points, edges, points, code, rounds, least, max_error, space, side, side_sigmas,
+    values, sigmas, flags, levels,
+):  # fmt: skip
+    """Packets edges[p] .. edges[p+1] in a row; `state` goes along."""
+    for p in range(edges.shape[0] - 1):
+        a, b = edges[p], edges[p + 1]
+        if b > a:
+            decode_packet(
+                dims, state, F, G, mean, side[a:b], side_sigmas[a:b], indices[a:b], points[rate_points[a]], code, rounds, least,
+                max_error, space, values[a:b], sigmas[a:b], flags[a:b], levels[a:b],
             )  # fmt: skip
-            _tell(slots[:count], cavities, sites, values, sigmas, weights, levels, flags)
-        if count > 0 and count < samples:
-            smooth_packet(state, F, G, mean, side, side_sigmas, sites[0], sites[1], cavities[0], cavities[1], store, after)
-        elif count > 0:
-            filter_packet(state, F, G, mean, side, side_sigmas, sites[0], sites[1], store, after)
-        state[:] = after
-        _finish(indices, cavities, point, max_error, values, sigmas, flags, levels)
-
-    @njit(cache=True, error_model="numpy")
-    def decode(
-        state, F, G, mean, indices, rate_points, edges, points, code, rounds, least, max_error, space, side, side_sigmas,
-        values, sigmas, flags, levels,
-    ):  # fmt: skip
-        """Packets edges[p] .. edges[p+1] in a row; `state` goes along."""
-        for p in range(edges.shape[0] - 1):
-            a, b = edges[p], edges[p + 1]
-            if b > a:
-                decode_packet(
-                    state, F, G, mean, side[a:b], side_sigmas[a:b], indices[a:b], points[rate_points[a]], code, rounds, least,
-                    max_error, space, values[a:b], sigmas[a:b], flags[a:b], levels[a:b],
-                )  # fmt: skip
-
-    return decode
