@@ -236,7 +236,7 @@ def node_report(model: Model, decoder: str, source: Source, sent: Received, resu
 def bin_error_rate(node: NodeModel, source: Source, sent: Received, levels: np.ndarray) -> float:
     """Share of the received samples whose level was resolved wrongly; 0 where parsing already tells it."""
     scored = source.present & sent.received
-    if node.scheme not in ("nested", "trellis") or not scored.any():
+    if node.scheme not in ("nested", "trellis", "syndrome") or not scored.any():
         return 0.0
     return float(np.mean(true_levels(node, source.codes, source.present)[scored] != levels[scored]))
 

@@ -24,6 +24,7 @@ MIN_BLOCKS = 8
 WIDE_QUANTILE = 0.999
 EM_STEPS = 60
 DENSITY_SAMPLES = 100_000
+ROUGH_BLOCKS = 32
 NEAR_ONE = 0.05  # a factor of the variance this close to one is one
 
 
@@ -56,7 +57,8 @@ class Outcome:
     cell_mse: float
     path_mse: float
     rough_mse: float
-    rough_mse_all: float
+    rough_mse_all: float  # of the first blocks, resolved or not
+    wrong_tries: int  # wrong paths held against a check
 
 
 def gather(material: Material, space: StateSpace, packet_samples: int, rate: float, seed: int) -> Pool:
@@ -129,14 +131,15 @@ def attempt(
     """Decode trials that `position_errors` has not seen."""
     samples = pool.sources.shape[1]
     space = block_syndrome.workspace(samples, 1, 1, planes, walk[2])
-    sums = np.zeros(6)
+    sums = np.zeros(7)
     _attempt(
         pool.sources, pool.means, pool.variances, step, low_bits, pool.density, planes, sent.reshape(-1, samples), walk, check_bits, blocks,
         pool.seed + 1, space, sums,
     )  # fmt: skip
     failed, undetected = int(sums[0]), int(sums[1])
-    each = np.maximum(np.array([blocks - failed, failed, failed, blocks]) * samples, 1)
-    return Outcome(blocks, failed, undetected, *(float(value) for value in sums[2:] / each))
+    each = np.maximum(np.array([blocks - failed, failed, failed, min(blocks, ROUGH_BLOCKS)]) * samples, 1)
+    cell, path, rough, rough_all = (float(value) for value in sums[2:6] / each)
+    return Outcome(blocks, failed, undetected, cell, path, rough, rough_all, int(sums[6]))
 
 
 @njit(cache=True)
@@ -171,7 +174,8 @@ def _position_errors(sources, all_means, variances, step, low_bits, density, blo
     samples, q = sources.shape[1], 1 << low_bits
     order, x, means = np.arange(samples), np.empty(samples), np.empty(samples)
     point = _point_of(step, q << planes)
-    masses, tree, values = np.empty(1 << planes), np.zeros((samples, 1 << planes), np.float32), np.empty(samples, np.int64)
+    masses, tree, values = np.empty(1 << planes), np.zeros((1 << planes, samples), np.float32), np.empty(samples, np.int64)
+    combs = block_syndrome.combs_for(density)
     ratios = np.empty(n, np.float32)
     for b in range(blocks):
         block = b % sources.shape[0]
@@ -179,12 +183,12 @@ def _position_errors(sources, all_means, variances, step, low_bits, density, blo
         for i in range(samples):
             u = np.int64(_level(x[i], point)) + 32768
             values[i] = (u >> low_bits) & ((1 << planes) - 1)
-            block_syndrome.cell_masses(means[i], variances[block, order[i]], u & (q - 1), q, point, density, masses)
-            polar_list.llr_tree(masses, tree[i])
+            block_syndrome.weigh(means[i], variances[block, order[i]], u & (q - 1), q, point, density, combs, masses, tree[:, i])
+        polar_list.llr_trees(tree, samples)
         for p in range(planes):
             ratios[:] = polar_list.CERTAIN
             for i in range(samples):
-                ratio = tree[i, (1 << p) + (values[i] & ((1 << p) - 1))]
+                ratio = tree[(1 << p) + (values[i] & ((1 << p) - 1)), i]
                 ratios[i] = -ratio if (values[i] >> p) & 1 else ratio
             polar_list.known_before(ratios)
             for i in range(n):
@@ -195,7 +199,8 @@ def _position_errors(sources, all_means, variances, step, low_bits, density, blo
 def _attempt(sources, all_means, variances, step, low_bits, density, planes, sent, walk, check_bits, blocks, seed, space, sums):  # type: ignore[no-untyped-def]
     np.random.seed(seed)
     samples, q = sources.shape[1], 1 << low_bits
-    _, _, slots, lows, means, known, masses, trees, shifts, found, resolve_space = space
+    _, _, slots, lows, means, masses, trees, shifts, found, resolve_space = space
+    combs = block_syndrome.combs_for(density)
     order, x, indices = np.arange(samples), np.empty(samples), np.empty(samples, np.int64)
     point, bits = _point_of(step, q << planes), np.zeros(shifts.shape[1], np.uint8)
     for b in range(blocks):
@@ -206,7 +211,8 @@ def _attempt(sources, all_means, variances, step, low_bits, density, planes, sen
             u = np.int64(_level(x[i], point)) + 32768
             r = check_step(r, u, check_bits)
             slots[i], lows[i], indices[i] = i, u & (q - 1), u
-            block_syndrome.weigh(means[i], variances[block, order[i]], lows[i], q, point, density, masses, trees[i], known[i])
+            block_syndrome.weigh(means[i], variances[block, order[i]], lows[i], q, point, density, combs, masses, trees[:, i])
+        polar_list.llr_trees(trees, samples)
         shifts[:] = 0
         for p in range(sent.shape[0]):
             bits[:] = 0
@@ -216,9 +222,11 @@ def _attempt(sources, all_means, variances, step, low_bits, density, planes, sen
             for i in range(samples):
                 shifts[p, i] = bits[i] if sent[p, i] else 0
             polar_list.transform(shifts[p])
-        held = block_syndrome.resolve(
-            trees, samples, walk, shifts, means, lows, known, q, point, check_bits, r >> (16 - check_bits), resolve_space, found
+        tries = block_syndrome.resolve(
+            trees, samples, walk, shifts, means, lows, q, point, check_bits, r >> (16 - check_bits), resolve_space, found
         )
+        held = tries > 0
+        sums[6] += tries - 1 if held else -tries
         wrong, path, inside, blurred = False, 0.0, 0.0, 0.0
         for i in range(samples):
             true = _level(x[i], point)
@@ -228,8 +236,11 @@ def _attempt(sources, all_means, variances, step, low_bits, density, planes, sen
             path += (0.5 * (low + high) - x[i]) ** 2
             low, high = level_cell(true, point[0], point[1], point[2])
             inside += (0.5 * (low + high) - x[i]) ** 2
-            blurred += (known[i, 0] - x[i]) ** 2
-        sums[5] += blurred
+            if not held or b < ROUGH_BLOCKS:
+                rough = block_syndrome.cell_masses(means[i], variances[block, order[i]], lows[i], q, point, density, masses)[0]
+                blurred += (rough - x[i]) ** 2
+        if b < ROUGH_BLOCKS:
+            sums[5] += blurred
         if not held:
             sums[0] += 1
             sums[3] += path

@@ -14,7 +14,7 @@ from edge_wz.codec.indices import Indices
 from edge_wz.formats.describe import Row, Section
 from edge_wz.formats.layout import FLAT_CDF_BITS
 from edge_wz.formats.packet import DataPacket, present_slots
-from edge_wz.model import CdfTable, NestedRatePoint, NodeModel, PredictiveRatePoint
+from edge_wz.model import CdfTable, NestedRatePoint, NodeModel, PredictiveRatePoint, SyndromeRatePoint
 
 
 def payload_section(node: NodeModel, data: DataPacket) -> Section:
@@ -55,6 +55,25 @@ def _trellis_rows(node: NodeModel, data: DataPacket, indices: Indices) -> list[R
     return rows
 
 
+def _syndrome_rows(node: NodeModel, data: DataPacket, indices: Indices) -> list[Row]:
+    """Low bits, then of each plane what was sent of its transform, the bits in order of position."""
+    point: SyndromeRatePoint = node.rate_points[data.rate_point]
+    values = indices.values[0][indices.present[0]]
+    bits = point.modulus.bit_length() - 1
+    rows = [Row(f"low {slot}", int(indices.values[0, slot]) % point.modulus, bits) for slot in np.flatnonzero(indices.present[0]).tolist() if bits]
+    for plane, positions in enumerate(point.sent[:, : len(values)]):
+        sent = (values[positions] >> (bits + plane)) & 1
+        rows.append(Row(f"plane {plane}", "".join(map(str, sent.tolist())), len(sent), f"positions {_runs(np.flatnonzero(positions))}"))
+    rows.append(Row("block check", int(indices.checks[0]), node.block_check_bits))
+    return rows
+
+
+def _runs(positions: np.ndarray) -> str:
+    """Like 0..5, 7."""
+    parts = np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1)
+    return ", ".join(f"{part[0]}..{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts if len(part))
+
+
 def _bin_bits(point: NestedRatePoint, value: int) -> float:
     if not point.range_coded:
         return point.modulus.bit_length() - 1
@@ -88,4 +107,4 @@ def _level_bits(node: NodeModel, table: CdfTable, level: int) -> float:
     return node.cdf_bits - math.log2(int(table.cdf[symbol + 1] - table.cdf[symbol])) + extra_bits
 
 
-_ROWS = {"nested": _nested_rows, "trellis": _trellis_rows, "predictive": _predictive_rows}
+_ROWS = {"nested": _nested_rows, "trellis": _trellis_rows, "syndrome": _syndrome_rows, "predictive": _predictive_rows}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from edge_wz.decoders import polar_list, smoother
+from edge_wz.decoders import polar_list, single, smoother
 from edge_wz.decoders.cells import (
     CONCEALED,
     LEVEL_MAX,
@@ -36,74 +36,60 @@ from edge_wz.kernels.polar import check_start, check_step
 
 LISTS = np.array([1, 8, 32, 128])  # paths, one attempt after the other
 # What is held against the check: each wrong path of a packet that is, is one more chance for an error that nobody notices.
-CHECKED = 16  # paths of an attempt, the likeliest first
+CHECKED = 8  # paths of an attempt, the likeliest first
 LIKELY = 7.0  # and none that is worse than the best by more (ln)
-PLAUSIBLE = 0.5  # a path alone: only if no more surprising than expected, plus so many standard deviations
 REACH_SQUARED = 60.0  # a cell is skipped if its density is less than exp(-30) of the nearest one's
 NEAR_SIGMAS = 30.0  # to the nearest cell up to which masses do not underflow
 TOLD = 0.999  # as in `decoders.trellis`
 LEAST_VARIANCE = 1e-4
-LEAST_SHARE = 1e-12
 WIDE_LSB = 16.0  # cells from this width on are taken as all alike, whatever integers they hold
 NARROW_SIGMAS = 2.5  # width of a cell up to which three points integrate a Gaussian over it
-APART_SIGMAS = 16.0
-NODE = 0.3872983346207417  # Gauss-Legendre, three points: half the root of 3/5 of the width, weights 5 : 8 : 5 of 18
-GAUSS = 1.0 / (18.0 * math.sqrt(2.0 * math.pi))
+APART_SIGMAS = 9.0  # and no further apart: its square is what `single.exp` can take
+FAR_SIGMAS = 4.0  # and no further from the mean
+NODE = 0.3872983346207417  # Gauss-Legendre, three points: half the root of 3/5 of the width, weights 5 : 8 : 5
+VARIANCE, REACH, FAR, WIDTH, NODE_AT, BELL, APART, GROWTH, SHRINK, SQUARE, COMB_SIZE = range(11)  # of `_comb`; the first three in row 0
 UNTOLD_PERIODS = 4.0  # of the planes' period within two sigmas: they say nothing about the period
 
 
 @njit(cache=True, error_model="numpy")
-def _comb_masses(sigma, weight, centre, first, width, apart, reach, masses, sums):
-    """Add one Gaussian's masses of evenly spaced cells of one width, lengths in sigmas, the nearest one `centre` from the mean, w = `first`.
-
-    The density at cell k from the nearest is that at the nearest times ratio_1 .. ratio_k, ratio_k+1 = ratio_k square: products, where
-    `near_interval` takes exponentials. Within a cell: three points. sums: total, first and second moment about the mean.
-    """
-    node, last = NODE * width, masses.shape[0] - 1
-    bell = 5.0 * math.exp(-0.5 * node * node)
-    start, between, square = math.exp(centre * node), math.exp(apart * node), math.exp(-apart * apart)
-    scale = weight * width * GAUSS * math.exp(-0.5 * centre * centre)
-    for direction in (1, -1):
-        density, at, left, right = scale, centre, start, 1.0 / start
-        growth = between if direction > 0 else 1.0 / between
-        shrink = 1.0 / growth
-        ratio = math.exp(-direction * apart * centre - 0.5 * apart * apart)
-        for k in range(reach):
-            if k > 0 or direction > 0:
-                zeroth = 8.0 + bell * (left + right)
-                shift = bell * node * (right - left)
-                mass = density * zeroth
-                masses[(first + direction * k) & last] += mass
-                sums[0] += mass
-                sums[1] += sigma * density * (at * zeroth + shift)
-                sums[2] += sigma * sigma * density * (at * at * zeroth + 2.0 * at * shift + bell * node * node * (left + right))
-            density *= ratio
-            ratio *= square
-            left *= growth
-            right *= shrink
-            at += direction * apart
+def _comb(variance, point, q, density, combs):
+    """Fill combs (K, COMB_SIZE), what samples of equal variance have in common; whether `_comb_masses` may take their place."""
+    unit, side = point[SCALE] / abs(point[TAP]), 1.0 if point[TAP] > 0 else -1.0
+    least, most = np.inf, 0.0
+    for k in range(density.shape[0]):
+        sigma = math.sqrt(variance * density[k, 1])
+        least, most = min(least, sigma), max(most, sigma)
+        width, apart = unit / sigma, side * q * unit / sigma
+        node, growth = NODE * width, math.exp(NODE * width * apart)
+        combs[k, WIDTH], combs[k, NODE_AT], combs[k, BELL], combs[k, APART] = width, node, 5.0 * math.exp(-0.5 * node * node), apart
+        combs[k, GROWTH], combs[k, SHRINK], combs[k, SQUARE] = growth, 1.0 / growth, math.exp(-apart * apart)
+    combs[0, VARIANCE], combs[0, REACH] = variance, math.sqrt(REACH_SQUARED) * most / unit
+    alike = unit >= WIDE_LSB and unit <= NARROW_SIGMAS * least and q * unit <= APART_SIGMAS * least
+    combs[0, FAR] = FAR_SIGMAS * least / unit if alike else -1.0
 
 
 @njit(cache=True, error_model="numpy")
-def _masses_alike(mean, variance, offset, centre, q, point, density, masses):
-    """`cell_masses` for cells that hold many codes and are narrow; False, and nothing done, if they are not so."""
-    unit = point[SCALE] / abs(point[TAP])
-    least, most = math.sqrt(variance * np.min(density[:, 1])), math.sqrt(variance * np.max(density[:, 1]))
-    nearest = offset + q * np.rint((centre - offset) / q)
-    distance = abs(nearest - centre) * unit / least
-    reach = int(math.sqrt(distance * distance * (least / most) ** 2 + REACH_SQUARED) * most / (q * unit)) + 2
-    inside = nearest - q * reach >= point[LEVEL_MIN] and nearest + q * reach <= point[LEVEL_MAX]
-    if unit < WIDE_LSB or unit > NARROW_SIGMAS * least or q * unit > APART_SIGMAS * least or distance > 8.0 or not inside:
-        return False, mean, variance
-    sums = np.zeros(3)
-    side = 1.0 if point[TAP] > 0 else -1.0
-    first = np.int64(nearest + 32768.0) // q
-    for k in range(density.shape[0]):
-        sigma = math.sqrt(variance * density[k, 1])
-        lengths = side * (nearest - centre) * unit / sigma, unit / sigma, side * q * unit / sigma
-        _comb_masses(sigma, density[k, 0], lengths[0], first, lengths[1], lengths[2], reach, masses, sums)
-    value = sums[1] / sums[0]
-    return True, mean + value, max(sums[2] / sums[0] - value * value, 0.0)
+def _comb_masses(distance, q, first, reach, weight, comb, column):
+    """Add one Gaussian's masses of every q-th cell, all of one width, up to `reach`; the nearest one lies off by `distance` and is of w = `first`.
+
+    The density at cell k from the nearest is that at the nearest times ratio_1 .. ratio_k, ratio_k+1 = ratio_k square: products in place of
+    exponentials, and three points per cell.
+    """
+    width, node, bell, apart, square = comb[WIDTH], comb[NODE_AT], comb[BELL], comb[APART], comb[SQUARE]
+    centre, last = (distance if apart > 0.0 else -distance) * width, column.shape[0] - 1
+    start, up = np.float64(single.exp(centre * node)), np.float64(single.exp(-apart * centre - 0.5 * apart * apart))
+    scale, back = weight * width * single.exp(-0.5 * centre * centre), 1.0 / start
+    column[first & last] += scale * (8.0 + bell * (start + back))
+    for direction in (1, -1):
+        growth, shrink = (comb[GROWTH], comb[SHRINK]) if direction > 0 else (comb[SHRINK], comb[GROWTH])
+        ratio = up if direction > 0 else square / up
+        left, right, density = start * growth, back * shrink, scale * ratio
+        for k in range(1, int((reach - direction * distance) / q) + 1):
+            column[(first + direction * k) & last] += density * (8.0 + bell * (left + right))
+            ratio *= square
+            density *= ratio
+            left *= growth
+            right *= shrink
 
 
 @njit(cache=True, error_model="numpy")
@@ -123,9 +109,6 @@ def cell_masses(mean, variance, low, q, point, density, masses):
         masses[:] = 1.0
         return mean, variance
     offset = low - 32768.0
-    alike, value, spread = _masses_alike(mean, variance, offset, centre, q, point, density, masses)
-    if alike:
-        return value, spread
     nearest = offset + q * np.rint((min(max(centre, point[LEVEL_MIN]), point[LEVEL_MAX]) - offset) / q)
     distance = abs(nearest - centre) * per_sigma
     reach = math.sqrt(distance * distance + REACH_SQUARED) / per_sigma
@@ -160,33 +143,28 @@ def cell_masses(mean, variance, low, q, point, density, masses):
 
 
 @njit(cache=True, error_model="numpy")
-def weigh(mean, variance, low, q, point, density, masses, tree, out):
-    """A sample's row of ratios. out: mean and variance given low bits, then mean and variance of -ln P(its bits)."""
-    out[0], out[1] = cell_masses(mean, variance, low, q, point, density, masses)
-    total, surprise, square = 0.0, 0.0, 0.0
+def weigh(mean, variance, low, q, point, density, combs, masses, column):
+    """The masses of `cell_masses` up to a factor, as a column of `trees`. combs: of `combs_for`; masses float64[2^P]: work space."""
+    if combs[0, VARIANCE] != variance:
+        _comb(variance, point, q, density, combs)
+    offset, centre = low - 32768.0, (mean * point[TAP] + point[ROUNDING]) / point[SCALE] - 0.5
+    turn = np.rint((centre - offset) / q)
+    distance = offset + q * turn - centre
+    reach = combs[0, REACH] + abs(distance)
+    if abs(distance) < combs[0, FAR] and centre - reach > point[LEVEL_MIN] and centre + reach < point[LEVEL_MAX]:
+        column[:] = 0.0
+        for k in range(density.shape[0]):
+            _comb_masses(distance, q, np.int64(turn), reach, density[k, 0], combs[k], column)
+        return
+    cell_masses(mean, variance, low, q, point, density, masses)
+    most = np.max(masses)
     for w in range(masses.shape[0]):
-        total += masses[w]
-    for w in range(masses.shape[0]):
-        share = masses[w] / total
-        if share > LEAST_SHARE:
-            nats = -math.log(share)
-            surprise += share * nats
-            square += share * nats * nats
-    out[2], out[3] = surprise, square - surprise * surprise
-    polar_list.llr_tree(masses, tree)
+        column[w] = masses[w] / most
 
 
-@njit(cache=True, error_model="numpy")
-def _is_plausible(trees, count, planes, path, known):
-    """Whether -ln P(path) is within what is expected of the truth."""
-    expected, variance, nats = 0.0, 0.0, 0.0
-    for i in range(count):
-        expected += known[i, 2]
-        variance += known[i, 3]
-        for c in range(planes):
-            ratio = trees[i, (1 << c) + (path[i] & ((1 << c) - 1))]
-            nats += polar_list.cost(-ratio if (path[i] >> c) & 1 else ratio)
-    return nats <= expected + PLAUSIBLE * math.sqrt(max(variance, 0.0))
+@njit(cache=True)
+def combs_for(density):
+    return np.full((density.shape[0], COMB_SIZE), np.nan)
 
 
 @njit(cache=True, error_model="numpy")
@@ -210,16 +188,17 @@ def _check_of(means, lows, count, q, planes, point, check_bits, levels):
 
 
 @njit(cache=True, error_model="numpy")
-def resolve(trees, count, code, shifts, means, lows, known, q, point, check_bits, wanted, space, levels):
-    """The levels of a block: True if its check holds, else those of the best path. `wanted` -1: no check to hold against; known: of `weigh`."""
+def resolve(trees, count, code, shifts, means, lows, q, point, check_bits, wanted, space, levels):
+    """The levels of a block, if its check holds, else those of the best path. Returns how many paths were held against it, negative if none passed.
+
+    `wanted` -1: no check to hold against."""
     steps, edges, level_of_transform = code
     values, metrics, best, tree_space = space
+    tries = 0
     for size in LISTS:
         if wanted < 0 and size < LISTS[1]:
             continue
         paths = polar_list.decode(trees, count, level_of_transform, steps, edges, shifts, size, tree_space, values, metrics)
-        if size == 1 and not _is_plausible(trees, count, edges.shape[0] - 1, values[0], known):
-            continue
         least = np.min(metrics[:paths])
         for attempt in range(min(paths, CHECKED)):
             l = np.argmin(metrics[:paths])
@@ -227,12 +206,13 @@ def resolve(trees, count, code, shifts, means, lows, known, q, point, check_bits
                 break
             metrics[l] = np.inf
             found = _check_of(means, lows, count, q, values[l], point, check_bits, best)
+            tries += 1
             if attempt == 0:
                 levels[:count] = best[:count]
             if wanted < 0 or found == wanted:
                 levels[:count] = best[:count]
-                return True
-    return False
+                return tries
+    return -tries
 
 
 @njit(cache=True, error_model="numpy")
@@ -280,21 +260,18 @@ def _set_sites(cavities, slots, count, values, variances, sites):
 
 
 @njit(cache=True, error_model="numpy")
-def _unresolved(known, count, slots, cavities, density, point, path_mse, levels, values, variances):
+def _unresolved(count, slots, lows, q, cavities, density, point, masses, path_mse, levels, values, variances):
     """The best path's samples or the means given low bits alone, whichever is expected to be closer."""
     expected, exist = 0.0, True
     for i in range(count):
-        expected += known[i, 1]
-        exist = exist and levels[i] != NO_LEVEL
-    by_path = exist and expected > path_mse * count
-    if by_path:
-        _within_cells(cavities, slots, count, levels, density, point, values, variances)
-    for i in range(count):
         n = slots[i]
-        if by_path:
-            variances[n] += path_mse
-        else:
-            values[n], variances[n] = known[i, 0], known[i, 1]
+        values[n], variances[n] = cell_masses(cavities[0, n], cavities[1, n], lows[i], q, point, density, masses)
+        expected += variances[n]
+        exist = exist and levels[i] != NO_LEVEL
+    if exist and expected > path_mse * count:
+        _within_cells(cavities, slots, count, levels, density, point, values, variances)
+        for i in range(count):
+            variances[slots[i]] += path_mse
 
 
 @njit(cache=True, error_model="numpy")
@@ -311,13 +288,15 @@ def _gather(indices, q, slots, lows):
 @njit(cache=True, error_model="numpy")
 def _resolve_packet(indices, count, check, cavities, point, low_bits, sent, code, check_bits, density, space):
     """Levels of the received samples; whether they are sure."""
-    _, _, slots, lows, means, known, masses, trees, shifts, found, resolve_space = space
+    _, _, slots, lows, means, masses, trees, shifts, found, resolve_space = space
+    combs = combs_for(density)
     for i in range(count):
         n = slots[i]
         means[i] = cavities[0, n]
-        weigh(cavities[0, n], cavities[1, n], lows[i], 1 << low_bits, point, density, masses, trees[i], known[i])
+        weigh(cavities[0, n], cavities[1, n], lows[i], 1 << low_bits, point, density, combs, masses, trees[:, i])
+    polar_list.llr_trees(trees, count)
     coset_shifts(indices, slots, count, low_bits, sent, shifts)
-    return resolve(trees, count, code, shifts, means, lows, known, 1 << low_bits, point, check_bits, check, resolve_space, found)
+    return resolve(trees, count, code, shifts, means, lows, 1 << low_bits, point, check_bits, check, resolve_space, found) > 0
 
 
 @njit(cache=True, error_model="numpy")
@@ -347,7 +326,7 @@ def kernel(d: int, m: int):
     ):  # fmt: skip
         """All samples of one packet; `state` becomes that behind it. indices: int32[T], NO_LEVEL where nothing was received."""
         samples = indices.shape[0]
-        store, gaussians, slots, lows, _, known, _, _, _, found, _ = space
+        store, gaussians, slots, lows, _, masses, _, _, found, _ = space
         cavities, sites, after = gaussians[:2, :samples], gaussians[2:, :samples], np.empty_like(state)
         sites[0], sites[1] = 0.0, np.inf
         count = _gather(indices, 1 << low_bits, slots, lows)
@@ -364,7 +343,7 @@ def kernel(d: int, m: int):
             else:
                 filter_packet(state, F, G, mean, side, side_sigmas, sites[0], sites[1], store, after)
         elif count > 0:
-            _unresolved(known, count, slots, cavities, density, point, path_mse, found, values, sigmas)
+            _unresolved(count, slots, lows, 1 << low_bits, cavities, density, point, masses, path_mse, found, values, sigmas)
         state[:] = after
         _finish(indices, cavities, slots, count, found, sure, point, max_error, values, sigmas, flags, levels)
 
@@ -390,7 +369,7 @@ def workspace(longest: int, d: int, m: int, planes: int, level: int) -> tuple[An
     n, most = 1 << level, int(LISTS[-1])
     return (
         np.empty((longest, smoother.store_size(d, m))), np.empty((4, longest)), np.empty(longest, np.int64), np.empty(longest, np.int64),
-        np.empty(longest), np.empty((longest, 4)), np.empty(1 << planes), np.empty((longest, 1 << planes), np.float32),
+        np.empty(longest), np.empty(1 << planes), np.empty((1 << planes, longest), np.float32),
         np.zeros((planes, n), np.uint8), np.empty(longest),
         (np.empty((most, n), np.uint8), np.empty(most), np.empty(longest), polar_list.workspace(most, level)),
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """Successive-cancellation list decoding of polar-coded bit planes: which bits lie behind the transformed bits that were sent.
 
 One call decodes the planes of one block, first plane first, with one list carried through all of them. What is known of a sample is a table,
-so any density can feed it: `trees[i, 2^c + w]` is the log likelihood ratio ln P(0)/P(1) of sample i's bit in plane c given its bits in the planes
-below, w = sum of bit[k] 2^k over k < c (entry 0 is not read; `llr_tree` makes a row from the masses of the 2^C values). A plane's sent bits are moved
+so any density can feed it: `trees[2^c + w, i]` is the log likelihood ratio ln P(0)/P(1) of sample i's bit in plane c given its bits in the planes
+below, w = sum of bit[k] 2^k over k < c (row 0 is not read; `llr_trees` makes them from the masses of the 2^C values). A plane's sent bits are moved
 into the signs of its ratios (`coset_shift`), so that the code proper always has zeros where it is known; samples past `count` are zero bits
 of certain ratio (shortening). The walk through the code is a program made once per set of sent positions (`program`), in which subtrees that
 are all known or all unknown are single steps, and all paths take each step together: then the arrays of a step are dead for all
@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+
+from edge_wz.decoders import single
 
 FORK, FORK_RIGHT, FORK_SHIFTED, REMAINDER, KNOWN, UNKNOWN, JOIN, JOIN_SHIFTED = range(8)  # those from KNOWN on end with bits
 LEFT, RIGHT = 0, 1
@@ -72,18 +74,19 @@ def transform(bits):
 
 
 @njit(cache=True, error_model="numpy")
-def llr_tree(masses, out):
-    """A row of `trees` from the masses float64[2^C] of the values of the bits of one sample, lowest bit = first plane; masses is destroyed."""
-    size = masses.shape[0]
+def llr_trees(trees, count):
+    """In place: from the masses of the 2^C values of the bits of each sample, lowest bit = first plane, to `trees`.
+
+    Where both are zero, the ratio does not matter."""
+    size = trees.shape[0]
     while size > 1:
         half = size >> 1
         for w in range(half):
-            zero, one = masses[w], masses[w + half]
-            if zero > 0.0 and one > 0.0:
-                out[half + w] = min(max(np.log(zero / one), -CERTAIN), CERTAIN)
-            else:
-                out[half + w] = CERTAIN if zero > 0.0 else (-CERTAIN if one > 0.0 else 0.0)
-            masses[w] = zero + one
+            zeros, ones = trees[w], trees[w + half]
+            for i in range(count):
+                zero, one = zeros[i], ones[i]
+                ones[i] = min(max(single.ln(zero / one), -CERTAIN), CERTAIN)
+                zeros[i] = zero + one
         size = half
 
 
@@ -435,7 +438,7 @@ def _enter(trees, count, plane, paths, low, low_rows, shift, ratios, width, rows
         at = np.uint64(l) * width + n
         own = low[low_rows[l]]
         for i in range(count):
-            value = trees[i, (1 << plane) + own[i]]
+            value = trees[(1 << plane) + own[i], i]
             ratios[at + np.uint64(i)] = -value if shift[i] else value
         for i in range(np.uint64(count), n):
             ratios[at + i] = CERTAIN
@@ -446,7 +449,7 @@ def _enter(trees, count, plane, paths, low, low_rows, shift, ratios, width, rows
 def decode(trees, count, level, steps, edges, shifts, size, space, values, metrics):
     """Up to `size` paths, in no order; returns how many. values uint8[size, n]: bit c of values[l, i] is sample i's bit in plane c.
 
-    trees float32[count, 2^C]; steps of plane c: edges[c] .. edges[c+1]; shifts uint8[C, n], see above; space: `workspace`.
+    trees float32[2^C, count]; steps of plane c: edges[c] .. edges[c+1]; shifts uint8[C, n], see above; space: `workspace`.
     """
     ratios, left, right, rows, other, work = space
     planes, n = edges.shape[0] - 1, 1 << level
