@@ -42,6 +42,7 @@ from edge_wz.errors import InputError
 
 HOURS_A_YEAR = 8766.0
 SELF_DISCHARGE = 0.01  # of the capacity a year: lithium cells; alkaline ones lose 2 to 3 times as much
+SHELF_YEARS = 20  # no cell is sold with a promise beyond: what comes out longer says only that the battery is not used up
 DUTY_LIMIT = 0.01  # of the time on air, 868.0 to 868.6 MHz in Europe (ERC Recommendation 70-03)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from export.energy import SHELF_YEARS
 from firmware_sim import energy
 
 Row = Mapping[str, Any]
@@ -83,7 +84,8 @@ def _accounting(nodes: Sequence[Row], samples: int) -> str:
 
 def _energy(found: Mapping[str, Row]) -> list[str]:
     years = sorted(row["battery_years"] for row in found.values())
-    lines = [f"battery: {years[0]:.1f} to {years[-1]:.1f} years", energy.note(found)]
+    beyond = f"; beyond some {SHELF_YEARS} the cell ages first" if years[-1] > SHELF_YEARS else ""
+    lines = [f"battery: {years[0]:.1f} to {years[-1]:.1f} years, an estimate{beyond}", energy.note(found)]
     if any(row["over_duty_limit"] for row in found.values()):
         worst = max(row["air_share"] for row in found.values())
         lines.append(f"! on air for more than 1 % of the time, which 868 MHz rules do not allow; the worst {worst:.1%}")
