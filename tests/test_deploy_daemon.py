@@ -59,9 +59,9 @@ def link_statistics(node: Node) -> dict[str, int]:
         return dict(json.loads(db.execute("SELECT statistics FROM links").fetchone()[0]))
 
 
-def spooled(node: Node) -> bytes:
+def spooled(folder: Path) -> bytes:
     """All that arrived."""
-    files = sorted((node.folder / "spool").glob("*.wzcp"))
+    files = sorted((folder / "spool").glob("*.wzcp"))
     records = [record for file in files for record in CaptureReader(file.read_bytes())]
     return b"".join(record.data for record in records if isinstance(record, DataRecord))
 
@@ -69,7 +69,7 @@ def spooled(node: Node) -> bytes:
 def books_balance(node: Node) -> None:
     link = link_statistics(node)
     parts = ("good_bytes", "bad_bytes", "discarded_bytes", "console_bytes", "pending_bytes")
-    assert link["fed_bytes"] == sum(link[part] for part in parts) == len(spooled(node))
+    assert link["fed_bytes"] == sum(link[part] for part in parts) == len(spooled(node.folder))
     assert link["console_bytes"] > 0 and link["bad_bytes"] == 0, link
     store = replayed(node.folder / "fleet.toml")
     assert samples_in(store) == samples_in(node.folder / "store.sqlite"), "the replay gives the same bits"

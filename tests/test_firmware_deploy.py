@@ -149,7 +149,7 @@ def check_against_numba(node: Node) -> None:
 
 def packets_of(node: Node) -> list[bytes]:
     """All that the daemon ever got."""
-    return [frame.payload for frame in FrameDecoder().feed(spooled(node)) if frame.status is FrameStatus.OK]
+    return [frame.payload for frame in FrameDecoder().feed(spooled(node.folder)) if frame.status is FrameStatus.OK]
 
 
 def codes_of(node: Node, rows: list[Any]) -> np.ndarray:

@@ -8,6 +8,7 @@ come twice or too late are dropped by their number.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -30,6 +31,7 @@ try:
 except ImportError:
     raise LinkError("deploy needs smpclient: pip install edge-wz[deploy]") from None
 
+logging.getLogger("smpclient").setLevel(logging.CRITICAL)  # what it tells of each repeated request is told by our errors, once
 GROUP = 64
 REPEAT_S = 0.5
 POLL_S = 0.02

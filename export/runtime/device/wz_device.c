@@ -149,7 +149,7 @@ void wz_device_flush(wz_device_t *device)
 
 int wz_device_room(const wz_device_t *device)
 {
-    return device->running == WZ_SLOT_NONE || !(device->encoder.flags & WZ_FLAG_READY);
+    return device->running == WZ_SLOT_NONE || !(device->encoder.flags & (WZ_FLAG_READY | WZ_FLAG_HELLO));
 }
 
 /* ------------------------------------------------------------------------------------------------ models */

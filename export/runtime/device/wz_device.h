@@ -114,7 +114,7 @@ void wz_device_flush(wz_device_t *device);
 /* Requests, answers, frames, timers. `elapsed_ms` since the last call. */
 void wz_device_poll(wz_device_t *device, uint32_t elapsed_ms);
 
-/* True while the next packet would not be lost: for sources that can wait, such as a recording. */
+/* True while the next packet would not be lost, nor a hello late: for sources that can wait, such as a recording. */
 int wz_device_room(const wz_device_t *device);
 
 /* ---- between the files of this folder */
