@@ -20,27 +20,32 @@ class ParityError(EdgeWzError):
 @click.command()
 @click.argument("bundle_path", metavar="BUNDLE", type=click.Path())
 @click.option("--onnx", "folder", metavar="DIR", type=click.Path(file_okay=False), help="Write encoder.onnx and decoder.onnx.")
+@click.option("--c", "c_folder", metavar="DIR", type=click.Path(file_okay=False), help="Write the encoder in C with this model, to compile.")
 @click.option("--node", "node_file", metavar="FILE", type=click.Path(dir_okay=False), help="Write node.bin, what a device loads.")
 @click.option("--verify", "with_verify", is_flag=True, help="Compare torch, ONNX, plain integers and numba.")
 @click.option("--samples", type=click.IntRange(64), default=20_000, show_default=True, help="Per kind of input, for --verify.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of those inputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def export(
-    bundle_path: str, folder: str | None, node_file: str | None, with_verify: bool, samples: int, seed: int, as_json: bool
+    bundle_path: str, folder: str | None, c_folder: str | None, node_file: str | None, with_verify: bool, samples: int, seed: int, as_json: bool
 ) -> None:
-    """Write a bundle's ONNX graphs or node blob, and verify that all implementations of it agree.
+    """Write a bundle's ONNX graphs, C sources or node blob, and verify that all implementations of it agree.
 
     With --verify the exit code tells whether they do. Floats may differ where an input lies on the edge of a cell; such
     inputs are excluded and counted.
     """
     from edge_wz.formats import bundle
 
-    if not (folder or node_file or with_verify):
-        raise InputError("nothing to do: give --onnx DIR, --node FILE or --verify")
+    if not (folder or c_folder or node_file or with_verify):
+        raise InputError("nothing to do: give --onnx DIR, --c DIR, --node FILE or --verify")
     model = bundle.load(bundle_path)
     report: dict[str, Any] = {"bundle": bundle_path, "model_id": model.model_id.hex(), "written": []}
     if node_file:
         report["written"].append(_write(Path(node_file), model.node.blob))
+    if c_folder:
+        from export import c_folder as sources
+
+        report["written"] += [_write(Path(c_folder) / name, data) for name, data in sources.files(model).items()]
     if folder:
         from export import onnx_graph
 

@@ -50,7 +50,11 @@ class Row:
 
 def measured(node: NodeModel, core: str) -> Measured | None:
     """Of the example most like this model; None: it was not measured on that core."""
-    example = example_of(node)
+    return measured_example(example_of(node), core)
+
+
+def measured_example(example: str, core: str) -> Measured | None:
+    """`example`: a name of the record."""
     found = _recorded().get(core, {}).get(example)
     if found is None:
         return None
@@ -91,10 +95,8 @@ def _counted(node: NodeModel, image: bytes, info: Info) -> list[Row]:
         Row("flash of a slot", f"{len(image)} B", f"{info.slot_bytes} B", "", slot_problem),
     ]
     buffer = images.buffer_bytes(node)
-    if buffer is not None:
-        problem = "" if buffer <= info.buffer_bytes else f"packets need {buffer} bytes of RAM, it has {info.buffer_bytes}"
-        found.append(Row("RAM for a packet", f"{buffer} B", f"{info.buffer_bytes} B", "", problem))
-    return found
+    problem = "" if buffer <= info.buffer_bytes else f"packets need {buffer} bytes of RAM, it has {info.buffer_bytes}"
+    return [*found, Row("RAM for a packet", f"{buffer} B", f"{info.buffer_bytes} B", "", problem)]
 
 
 def _estimated(node: NodeModel, core: str) -> list[Row]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from struct import Struct
+from typing import Any
 
 from edge_wz.errors import FormatError, NewerVersion
 from edge_wz.formats import blob
@@ -74,25 +75,33 @@ def image_hash(data: bytes) -> bytes:
     return data[-CHECK_BYTES:]
 
 
-def buffer_bytes(node: NodeModel) -> int | None:
-    """What the packet being filled asks of a device (`wz_buffer_bytes` of the node runtime). None: a scheme not known here."""
-    bits = [_payload_bits(node, point) for point in range(len(node.rate_points))]
-    if None in bits:
-        return None
-    payload = (max(number or 0 for number in bits) + 7) // 8
+def buffer_bytes(node: NodeModel) -> int:
+    """What the packet being filled asks of a device: `wz_buffer_bytes` of the node runtime, which a test holds it to."""
+    needs = [_needs(node, point) for point in node.rate_points]
+    payload = (max(bits for bits, _ in needs) + 7) // 8
     front = LONGEST_HEADER + (node.packet_samples + 7) // 8
     front += 1 + ((front + payload + DATA_CHECK_BYTES) >> 7)
-    return front + max(payload + DATA_CHECK_BYTES + 1, HELLO_SPACE)
+    return _whole_words(front + max(payload + DATA_CHECK_BYTES + 1, HELLO_SPACE)) + _whole_words(max(work for _, work in needs))
 
 
-def _payload_bits(node: NodeModel, rate_point: int) -> int | None:
-    """The bound that a node reckons with (`payload_bits` in blob.c of the node runtime)."""
-    slots, point = node.packet_samples, node.rate_points[rate_point]
+def _whole_words(count: int) -> int:
+    return (count + 3) // 4 * 4
+
+
+def _needs(node: NodeModel, point: Any) -> tuple[int, int]:
+    """(bits of the longest payload, bytes of work space) of a rate point, as the runtime reckons them."""
+    slots = node.packet_samples
     if node.scheme == "predictive":
         classes = max(table.classes for table in point.tables)
-        return slots * (node.cdf_bits + classes) + slots // 4 + 64
+        return slots * (node.cdf_bits + classes) + slots // 4 + 40, 0
+    if node.scheme == "layered":
+        layers = list(zip(point.alphabets, point.coded, strict=True))[: point.layers_sent]
+        bits = sum(node.cdf_bits if coded else (alphabet - 1).bit_length() for alphabet, coded in layers)
+        return slots * bits + slots // 2 + 48, slots
+    if node.scheme == "syndrome":
+        plane_words = ((1 << (slots - 1).bit_length()) + 31) // 32
+        bits = point.modulus.bit_length() - 1 + len(point.sent)
+        return slots * bits + node.block_check_bits, 4 + 4 * len(point.sent) * plane_words
     if node.scheme == "trellis":
-        return int(slots * point.modulus.bit_length() + node.level_check_bits)
-    if node.scheme == "nested":
-        return int(slots * (point.modulus - 1).bit_length() + slots // 16 + node.level_check_bits + 48)
-    return None
+        return int(slots * point.modulus.bit_length() + node.level_check_bits), 0
+    return int(slots * (point.modulus - 1).bit_length() + node.level_check_bits + slots // 16 + 40), 0
