@@ -175,13 +175,14 @@ def network(case: Case, recipe: str, steps: int, folder: Path) -> Any:
 
 def network_rows(case: Case, recipe: str, steps: int, folder: Path, samples: int) -> list[Row]:
     """The networks as they are, their table with the closed-form decoder, and that table polished."""
-    from training import layered_compile
+    from training import layered_compile, layered_gate
 
     trained, spent = network(case, recipe, steps, folder)
     pairs = gaussian(case.variance)
     point = layered_compile.compiled(trained, pairs)
+    costs = layered_gate.compare(point, pairs, case.mode, trained.lesson.weights)
     raw, verdict = layered_compile.evaluate(trained.networks, point, pairs, NETWORK_SAMPLES)
-    note = f"{recipe}, {steps} steps, {spent:.0f} s" + "".join(f"; {line}" for line in trained.dead)
+    note = f"{recipe}, {steps} steps, {spent:.0f} s" + "".join(f"; {line}" for line in (*trained.dead, *costs.failed))
     rows = [
         Row("network", *_of(case), layer, raw.bits[layer], raw.distortion_db[layer], raw.samples, *_size(point), note)
         for layer in range(point.layers)

@@ -5,8 +5,8 @@ import pytest
 
 from edge_wz.errors import DesignError
 from export.layered_table import compile_table, enumerate_table, table_bytes
+from training import layered_gate, layered_measure, layered_pairs
 from training import layered_lloyd as lloyd
-from training import layered_measure, layered_pairs
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.train
@@ -101,6 +101,31 @@ def test_collapse_names_the_layer_and_has_an_exit_code():
     with pytest.raises(DesignError, match="layer 1 of 2") as caught:
         collapsed.require_alive()
     assert caught.value.exit_code == 8
+
+
+def test_layers_that_do_not_fold_are_named_and_have_an_exit_code():
+    """What the published recipe ends with: every symbol lives, but a layer has one threshold."""
+    thresholds = np.searchsorted([-5400, -2700, -1300, 1300, 2700, 5400], np.arange(-32768, 32768), side="right")
+    slack = compile_table(np.array([0, 1, 2, 3, 4, 5, 6])[thresholds], (2, 2, 2))
+    found = layered_gate.compare(slack, PAIRS, "marginal", (100.0,) * 3)
+    assert [line.split(" costs")[0] for line in found.failed] == ["layer 1 of 3", "layer 2 of 3"]
+    with pytest.raises(DesignError, match="collapsed: layer 1 of 3") as caught:
+        found.require_sound()
+    assert caught.value.exit_code == 8
+
+
+def test_the_published_recipe_does_not_pass():
+    """After so few steps it may not even have a threshold; `benchmarks.layered_figures` has the long runs."""
+    found = layered.train(PAIRS, lesson((2, 2, 2), "marginal", 10, layered.PUBLISHED))
+    with pytest.raises(DesignError):
+        layered_gate.compare(layered_compile.compiled(found, PAIRS), PAIRS, "marginal", (100.0,) * 3).require_sound()
+
+
+@pytest.mark.parametrize(("alphabets", "mode"), [((2, 2, 2), "marginal"), ((4, 4), "conditional")])
+def test_what_was_designed_passes(alphabets, mode):
+    joint = lloyd.gaussian_joint(4096, 4096 * np.sqrt(0.1))
+    point = lloyd.design(joint, lloyd.task(joint, alphabets, mode), periods=(7.0,)).point
+    layered_gate.compare(point, PAIRS, mode, (100.0,) * len(alphabets)).require_sound()
 
 
 def test_gate_refuses_an_encoder_that_never_lived():
