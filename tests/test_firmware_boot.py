@@ -16,10 +16,14 @@ from edge_wz.model import NodeModel
 from firmware_sim.firmware import MICROBIT, MPS2, Board
 from firmware_sim.qemu import QemuBoard
 from tests.device_wire import ECHO, INFO, RESET, STATE, WRITE, Wire, chip_program, lines, make_image, message, model
+from tests.layered_models import layered_model
 from tests.pipeline_fleet import predictive_model
 
 pytestmark = [pytest.mark.arm, pytest.mark.qemu]
 BOARDS = pytest.mark.parametrize("board", [MICROBIT, MPS2], ids=lambda board: board.name)
+
+
+SENT = np.random.default_rng(7).random((2, 32)) < 0.6  # of two planes, the positions whose syndrome bits go out
 
 
 @contextmanager
@@ -42,14 +46,16 @@ def models() -> dict[str, NodeModel]:
     return {
         "nested": blob.make_nested(32, 50, 8, 0.01, 0.0, [(64, 12, 1 << 11, [700, -150, 40])]),
         "coded": blob.make_nested(20, 50, 4, 0.01, 0.0, [(23, 12, 1 << 11, [600])]),
-        "trellis": blob.make_trellis(32, 50, 4, 0.01, 0.0, (4, 19, 29), [(16, 12, 1 << 11, [700])]),
+        "trellis": blob.make_trellis(32, 50, 4, 0.01, 0.0, (4, 0o23, 0o4), [(16, 12, 1 << 11, [700])]),
         "predictive": predictive_model(samples=32).node,
+        "syndrome": blob.make_syndrome(32, 50, 0.01, 0.0, 8, [(4, 12, 1 << 11, [700], SENT)]),
+        "layered": layered_model(samples=32).node,
     }
 
 
 @BOARDS
 def test_every_scheme_and_every_switch_is_bit_exact(board, tmp_path):
-    codes = walk(4 * 1500)
+    codes = walk(1500 * len(models()))
     present = np.random.default_rng(4).random(len(codes)) > 0.02
     expected: list[bytes] = []
     encoder = None

@@ -154,9 +154,9 @@ class Daemon:
         control = Control(self.config.control, paths_of(self.config.sources, transports), self._arrivals.listen,
                           self._about_models)
         try:
+            await control.start()
             for transport in transports:
                 await self._start(transport)
-            await control.start()
             tasks = [asyncio.ensure_future(transport.run()) for transport in transports]
             tasks.append(asyncio.ensure_future(self._report()))
             tell("READY=1")
