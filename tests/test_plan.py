@@ -136,9 +136,17 @@ def test_command_writes_a_fleet_that_evaluates(columns, tmp_path):
     lines = ["k,near,far"] + [f"{n}," + ",".join("" if np.isnan(v) else f"{v:.2f}" for v in row) for n, row in enumerate(zip(*two, strict=True))]
     recording, folder = tmp_path / "rec.csv", tmp_path / "fleet"
     recording.write_text("\n".join(lines) + "\n")
-    made = run(plan, recording, "-o", folder, "--max-error", 0.1, "--first-half", "--period", 1, "--json", "--schemes", "predictive")
+    made = run(plan, recording, "-o", folder, "--max-error", 0.1, "--first-half", "--period", 1, "--json", "--schemes", "predictive",
+               "--radio", "lora-sf9")
     assert made.exit_code == 0, made.output
     report = json.loads(made.output)
+    energy = report["energy"]
+    assert energy["radio"] == "lora-sf9" and "Battery life: estimates" in (folder / "plan.html").read_text()
+    for name in ("near", "far"):
+        planned, *others, raw = [row for row in energy["candidates"] if row["node"] == name]
+        assert planned["estimate"] and planned["coded_as"] == "predictive, as planned" and planned["instructions_per_sample"] > 100
+        assert others[-1]["coded_as"].endswith("the best conventional") and raw["coded_as"] == "16 bits, uncoded"
+        assert raw["average_ua"] > planned["average_ua"] and raw["battery_years"] < planned["battery_years"]
     assert {path.name for path in folder.iterdir()} == {"fleet.toml", "plan.json", "plan.html", "near.ewz", "far.ewz"}
     fleet = config.load(folder / "fleet.toml").fleet
     assert {node.name for node in fleet.nodes} == {"near", "far"}

@@ -23,6 +23,7 @@ from training import design_predictive as predictive
 from training.data import Recording
 from training.evaluate import bootstrap_ratio
 from training.material import COPY_CORRELATION, gather
+from training.plan_energy import Power
 from training.plan_nested import NestedTrial, try_nested
 from training.plan_study import HELD_OUT, Candidate, Columns, Met, Outcome, Study, conditional_variance, with_side
 
@@ -52,6 +53,7 @@ class Options:
     max_depth: int = 2
     max_neighbours: int = MAX_NEIGHBOURS
     schemes: tuple[str, ...] = SCHEMES
+    power: Power | None = None  # estimate battery life for this
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,7 @@ class Choice:
     nested: str
     node: NodeModel  # as designed on the first rows: what the final one is like
     scheme: str = "predictive"
+    nested_bits: float = 0.0  # where it was measured, at its own rmse
 
 
 @dataclass(eq=False)
@@ -363,7 +366,8 @@ def _or_nested(planner: Planner, chosen: Choice, met: Met, outcome: Outcome, riv
     name, depth = chosen.name, chosen.depth
     side = chosen.candidate.side or (chosen.tried[-1].side if chosen.tried else ())
     found = planner.nested(name, outcome.rmse, replace(met, bits=outcome.bits), side)
-    chosen = replace(chosen, nested=found.reason)
+    measured_bits = 0.0 if found.bits is None else float(found.bits.sum()) / planner.studies[name].validated
+    chosen = replace(chosen, nested=found.reason, nested_bits=measured_bits)
     if found.bits is None or found.rmse > outcome.rmse or ratio(found.bits, outcome.bits)[2] >= 1.0:
         return chosen
     study = planner.studies[name]

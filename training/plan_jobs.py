@@ -6,7 +6,7 @@ from typing import Any
 
 from edge_wz.cli.progress import live_progress
 from edge_wz.errors import InputError
-from training import plan_models, report
+from training import plan_energy, plan_models, report
 from training.data import Recording
 from training.plan import KINDS, SCHEMES, Options, make_plan
 
@@ -26,7 +26,8 @@ def options_of(given: dict[str, Any]) -> Options:
         raise InputError("--schemes: predictive cannot be left out: it is what a plan is never worse than")
     kind, value = next(iter(targets.items()))
     return Options(
-        kind, float(value), given["packet_samples"], given["max_depth"], given["max_neighbours"], schemes
+        kind, float(value), given["packet_samples"], given["max_depth"], given["max_neighbours"], schemes,
+        plan_energy.power_of(given),
     )
 
 
@@ -49,7 +50,9 @@ def table(made: dict[str, Any]) -> str:
             node["own_bits"], node["rival"], node["rivals"][node["rival"]], ratio, f"{low:.3f} - {high:.3f}",
         ])  # fmt: skip
     reasons = [f"{node['name']}: {node['why']}; nested {node['nested']}" for node in made["nodes"]]
+    energy = made["energy"]
+    battery = [report.table(plan_energy.COLUMNS, plan_energy.rows(energy)), "", plan_energy.note(energy), ""] if energy else []
     return "\n".join([
-        report.table(COLUMNS, rows), "", "On the last quarter of the rows; the rival at the same rmse.", "", *reasons, "",
+        report.table(COLUMNS, rows), "", "On the last quarter of the rows; the rival at the same rmse.", "", *reasons, "", *battery,
         f"{made['folder']}: fleet.toml, plan.json, plan.html, {len(rows)} bundles",
     ])  # fmt: skip

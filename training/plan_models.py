@@ -18,7 +18,7 @@ from edge_wz.errors import DesignError, StorageError
 from edge_wz.formats import bundle
 from edge_wz.model import Model, StateSpace
 from training import design_predictive as predictive
-from training import refinement, report
+from training import plan_energy, refinement, report
 from training.material import Material, gather
 from training.plan import Choice, Plan, Show, silent
 from training.plan_nested import nested_model, run_nested
@@ -156,10 +156,12 @@ def as_report(plan: Plan) -> dict[str, Any]:
             row.update(model_id=plan.models[name].model_id.hex(), decoder=plan.models[name].decoder)
         nodes.append(row)
     options = plan.options
+    period_s = plan.recording.period_s or 1.0
+    energy = plan_energy.as_report(nodes, plan.models, options.packet_samples, period_s, options.power) if options.power else None
     return {
         "recording": plan.recording.path, "rows": plan.recording.samples, "period_s": plan.recording.period_s,
         "target": {options.kind: options.value}, "packet_samples": options.packet_samples,
-        "max_depth": options.max_depth, "nodes": nodes,
+        "max_depth": options.max_depth, "nodes": nodes, "energy": energy,
     }
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from training import plan_energy
+
 INK, QUIET, OURS, RIVAL, WORSE = "#222222", "#6b6b6b", "#0b6e99", "#e0a030", "#d1495b"
 COLUMN, ROW, RADIUS = 230, 82, 24
 BAR, LEFT, WIDTH = 22, 120, 620
@@ -41,6 +43,7 @@ def page(made: dict[str, Any]) -> str:
         "bootstrap over packets).</p>",
         "<h2>Nodes</h2>", _nodes_table(nodes),
         "<h2>Where side information pays, and where it does not</h2>", _reasons(nodes),
+        *_battery(made["energy"]),
         "<h2>Everything that was measured</h2>", _tried_table(nodes),
         '<p class="quiet">Gain: variance given own samples on both sides over that with neighbours too, linear, on the rows of '
         "the design. A ratio counts if its whole interval is below 1.</p>",
@@ -198,6 +201,15 @@ def _nodes_table(nodes: Sequence[Node]) -> str:
 def _reasons(nodes: Sequence[Node]) -> str:
     rows = [(node["name"], "yes" if node["side"] else "no", node["why"], node["nested"]) for node in nodes]
     return _table(("node", "uses neighbours", "why", "scheme nested"), rows)
+
+
+def _battery(energy: dict[str, Any] | None) -> list[str]:
+    if energy is None:
+        return []
+    return [
+        "<h2>Battery life: estimates</h2>", _table(plan_energy.COLUMNS, plan_energy.rows(energy)),
+        f'<p class="quiet">{escape(plan_energy.note(energy))}</p>',
+    ]  # fmt: skip
 
 
 def _tried_table(nodes: Sequence[Node]) -> str:
