@@ -84,17 +84,17 @@ def _cavities(
     predictor: Predictor, material: Material, noise: float, slots: int, means: np.ndarray, variances: np.ndarray
 ) -> None:
     """As the decoder has them when it has resolved all packets before, up to `noise` (LSB^2)."""
-    filter_packet, smooth_packet = smoother.kernels(*predictor.sizes)
+    dims = smoother.dims_of(*predictor.sizes)
     state, F, G, mean = predictor.initial_state(), predictor.F, predictor.G, predictor.mean
     after, store = np.empty_like(state), np.empty((slots, smoother.store_size(*predictor.sizes)))
     exact, none, nothing = np.zeros((slots, predictor.neighbours)), np.zeros(slots), np.full(slots, smoother.NO_SITE)
     side, sources = np.ascontiguousarray(material.side), material.in_codes
     for a in range(0, len(means), slots):
         span = slice(a, a + slots)
-        smooth_packet(state, F, G, mean, side[span], exact, none, nothing, means[span], variances[span], store, after)
+        smoother.smooth_packet(dims, state, F, G, mean, side[span], exact, none, nothing, means[span], variances[span], store, after)
         there = np.isfinite(sources[span])
         known = np.where(there, sources[span], 0.0), np.where(there, noise, smoother.NO_SITE)
-        filter_packet(state, F, G, mean, side[span], exact, *known, store, after)
+        smoother.filter_packet(dims, state, F, G, mean, side[span], exact, *known, store, after)
         state, after = after, state
 
 

@@ -17,7 +17,7 @@ from edge_wz.codec.nested_decoders import cell_table, max_error_lsb
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.codec.state_space import Predictor, require_state_space
 from edge_wz.codec.syndrome import low_bits
-from edge_wz.decoders import block_syndrome, polar_list
+from edge_wz.decoders import block_syndrome, polar_list, smoother
 from edge_wz.decoders.cells import MODULUS
 from edge_wz.errors import InputError
 from edge_wz.model import BlockDecoding, Model, SyndromeRatePoint
@@ -58,7 +58,7 @@ class Syndrome:
         self._density = np.array(self._block.density)
         self._max_error = max_error_lsb(model)
         self._codes: dict[tuple[int, int], Code] = {}
-        self._decode = block_syndrome.kernel(*self._predictor.sizes)
+        self._dims = smoother.dims_of(*self._predictor.sizes)
         self.neighbours = self._predictor.neighbours
 
     @staticmethod
@@ -76,8 +76,8 @@ class Syndrome:
         for first, last, point, count in self._runs(indices, edges):
             span = slice(int(edges[first]), int(edges[last]))
             code = self._code(point, count)
-            self._decode(
-                belief, p.F, p.G, p.mean, indices.values[span], edges[first : last + 1] - span.start, checks[first:last],
+            block_syndrome.decode(
+                self._dims, belief, p.F, p.G, p.mean, indices.values[span], edges[first : last + 1] - span.start, checks[first:last],
                 self._cells[point], low_bits(self._points[point]), self._sets[point], code, self._check_bits, self._density,
                 float(self._block.path_mse[point]), self._block.rounds, self._max_error, side.values[span], side.sigmas[span],
                 self._space(longest, point, code[2]), out.values[span], out.sigmas[span], out.flags[span], out.levels[span],

@@ -9,7 +9,6 @@ Longer lists cost little, because only what the shorter ones left undone comes t
 """
 
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -314,54 +313,48 @@ def _finish(indices, cavities, slots, count, found, sure, point, max_error, valu
             values[n] = keep_within(values[n], low, high, max_error)
 
 
-@cache
-def kernel(d: int, m: int):
-    """`decode` for a state of d and m neighbours."""
-    filter_packet, smooth_packet = smoother.kernels(d, m)
-
-    @njit(cache=True, error_model="numpy")
-    def decode_packet(
-        state, F, G, mean, side, side_sigmas, indices, check, point, low_bits, sent, code, check_bits, density, path_mse, rounds, max_error,
-        space, values, sigmas, flags, levels,
-    ):  # fmt: skip
-        """All samples of one packet; `state` becomes that behind it. indices: int32[T], NO_LEVEL where nothing was received."""
-        samples = indices.shape[0]
-        store, gaussians, slots, lows, _, masses, _, _, found, _ = space
-        cavities, sites, after = gaussians[:2, :samples], gaussians[2:, :samples], np.empty_like(state)
-        sites[0], sites[1] = 0.0, np.inf
-        count = _gather(indices, 1 << low_bits, slots, lows)
-        smooth_packet(state, F, G, mean, side, side_sigmas, sites[0], sites[1], cavities[0], cavities[1], store, after)
-        sure = False
-        if count > 0:
-            sure = _resolve_packet(indices, count, check, cavities, point, low_bits, sent, code, check_bits, density, space)
-        if sure:
+@njit(cache=True, error_model="numpy")
+def decode_packet(
+    dims, state, F, G, mean, side, side_sigmas, indices, check, point, low_bits, sent, code, check_bits, density, path_mse, rounds, max_error,
+    space, values, sigmas, flags, levels,
+):  # fmt: skip
+    """All samples of one packet; `state` becomes that behind it. dims: of `smoother`; indices: int32[T], NO_LEVEL where nothing was received."""
+    samples = indices.shape[0]
+    store, gaussians, slots, lows, _, masses, _, _, found, _ = space
+    cavities, sites, after = gaussians[:2, :samples], gaussians[2:, :samples], np.empty_like(state)
+    sites[0], sites[1] = 0.0, np.inf
+    count = _gather(indices, 1 << low_bits, slots, lows)
+    smoother.smooth_packet(dims, state, F, G, mean, side, side_sigmas, sites[0], sites[1], cavities[0], cavities[1], store, after)
+    sure = False
+    if count > 0:
+        sure = _resolve_packet(indices, count, check, cavities, point, low_bits, sent, code, check_bits, density, space)
+    if sure:
+        _within_cells(cavities, slots, count, found, density, point, values, sigmas)
+        _set_sites(cavities, slots, count, values, sigmas, sites)
+        if rounds > 1 or count < samples:
+            smoother.smooth_packet(dims, state, F, G, mean, side, side_sigmas, sites[0], sites[1], cavities[0], cavities[1], store, after)
             _within_cells(cavities, slots, count, found, density, point, values, sigmas)
-            _set_sites(cavities, slots, count, values, sigmas, sites)
-            if rounds > 1 or count < samples:
-                smooth_packet(state, F, G, mean, side, side_sigmas, sites[0], sites[1], cavities[0], cavities[1], store, after)
-                _within_cells(cavities, slots, count, found, density, point, values, sigmas)
-            else:
-                filter_packet(state, F, G, mean, side, side_sigmas, sites[0], sites[1], store, after)
-        elif count > 0:
-            _unresolved(count, slots, lows, 1 << low_bits, cavities, density, point, masses, path_mse, found, values, sigmas)
-        state[:] = after
-        _finish(indices, cavities, slots, count, found, sure, point, max_error, values, sigmas, flags, levels)
+        else:
+            smoother.filter_packet(dims, state, F, G, mean, side, side_sigmas, sites[0], sites[1], store, after)
+    elif count > 0:
+        _unresolved(count, slots, lows, 1 << low_bits, cavities, density, point, masses, path_mse, found, values, sigmas)
+    state[:] = after
+    _finish(indices, cavities, slots, count, found, sure, point, max_error, values, sigmas, flags, levels)
 
-    @njit(cache=True, error_model="numpy")
-    def decode(
-        state, F, G, mean, indices, edges, checks, point, low_bits, sent, code, check_bits, density, path_mse, rounds, max_error, side,
-        side_sigmas, space, values, sigmas, flags, levels,
-    ):  # fmt: skip
-        """Packets edges[p] .. edges[p+1] in a row, all of one rate point and one number of received samples; `state` goes along."""
-        for p in range(edges.shape[0] - 1):
-            a, b = edges[p], edges[p + 1]
-            if b > a:
-                decode_packet(
-                    state, F, G, mean, side[a:b], side_sigmas[a:b], indices[a:b], checks[p], point, low_bits, sent, code, check_bits,
-                    density, path_mse, rounds, max_error, space, values[a:b], sigmas[a:b], flags[a:b], levels[a:b],
-                )  # fmt: skip
 
-    return decode
+@njit(cache=True, error_model="numpy")
+def decode(
+    dims, state, F, G, mean, indices, edges, checks, point, low_bits, sent, code, check_bits, density, path_mse, rounds, max_error, side,
+    side_sigmas, space, values, sigmas, flags, levels,
+):  # fmt: skip
+    """Packets edges[p] .. edges[p+1] in a row, all of one rate point and one number of received samples; `state` goes along."""
+    for p in range(edges.shape[0] - 1):
+        a, b = edges[p], edges[p + 1]
+        if b > a:
+            decode_packet(
+                dims, state, F, G, mean, side[a:b], side_sigmas[a:b], indices[a:b], checks[p], point, low_bits, sent, code, check_bits,
+                density, path_mse, rounds, max_error, space, values[a:b], sigmas[a:b], flags[a:b], levels[a:b],
+            )  # fmt: skip
 
 
 def workspace(longest: int, d: int, m: int, planes: int, level: int) -> tuple[Any, ...]:
