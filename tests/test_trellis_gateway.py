@@ -1,0 +1,144 @@
+"""`trellis` behind the wire: pipeline, losses, a neighbour gone wrong, simulate, and the daemon on a capture."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+from click.testing import CliRunner
+
+from edge_wz.codec.reconstruction import CONCEALED, RESOLVED, SUSPECT, Decoder, Reconstruction
+from edge_wz.codec.side_information import SideInformation
+from edge_wz.formats import blob, bundle, packet
+from edge_wz.formats.capture import pack_data, pack_header, pack_link
+from edge_wz.formats.framing import encode_frame
+from edge_wz.formats.layout import TYPE_DATA
+from edge_wz.gateway.pipeline import Pipeline
+from edge_wz.model import Model, Propagation
+from firmware_sim.cli import simulate as simulate_verb
+from tests.daemon_driver import run_here
+from tests.fleet_models import state_space
+from tests.pipeline_fleet import Delivery, Told, balanced, deliveries, field_codes, make_fleet, predictive_model, run
+from training.transmission import transmit
+
+SLOTS, SAMPLES = 32, 640
+STEP_SHIFT = 4  # 16 LSB: 0.16 units
+FLEET = """
+[gateway]
+store = "store.sqlite"
+reorder_wait_s = 40.0
+side_wait_s = 60.0
+revise_window_s = 600.0
+[[link]]
+name = "l"
+url = "replay:run.wzcp"
+shared = true
+[[node]]
+name = "n1"
+id = 1
+model = "reference.ewz"
+side = []
+[[node]]
+name = "n2"
+id = 2
+model = "trellis.ewz"
+side = ["n1"]
+"""
+
+
+def trellis_model(check_bits: int = 8) -> Model:
+    point = (2, 8 + STEP_SHIFT, 1 << 7 + STEP_SHIFT, [256])
+    node = blob.make_trellis(SLOTS, 20, check_bits, 0.01, 0.0, (3, 0o13, 0o4), [point])
+    space = state_space(1.0, (0.1,))
+    return Model(node, "trellis", "x", ("y",), "V", 1.0, "test", state_space=space, propagation=Propagation(1))
+
+
+def fleet():
+    return make_fleet({1: (predictive_model(), ()), 2: (trellis_model(), (1,))})
+
+
+def errors(told: Told, codes: np.ndarray) -> np.ndarray:
+    return told.column(2) - codes[1] * 0.01
+
+
+def data_of(delivery: Delivery) -> bool:
+    return delivery.node_id == 2 and packet.peek(delivery.raw, 1).type == TYPE_DATA
+
+
+def test_the_pipeline_resolves_what_the_node_sent():
+    made, codes = fleet(), field_codes(2, SAMPLES)
+    pipeline = Pipeline(made)
+    told = Told.of(run(pipeline, deliveries(made, codes)))
+    assert balanced(pipeline) and len(told.column(2)) == SAMPLES
+    assert np.mean(told.flags(2) == RESOLVED) > 0.97
+    assert np.std(errors(told, codes)) < 1.1 * 0.16 / np.sqrt(12)
+
+
+def test_lost_packets_are_concealed_and_cost_nothing_else():
+    made, codes = fleet(), field_codes(2, SAMPLES)
+    script = deliveries(made, codes)
+    ours = [at for at, delivery in enumerate(script) if data_of(delivery)]
+    gone = {ours[3], ours[4], ours[9], ours[14]}
+    pipeline = Pipeline(made)
+    told = Told.of(run(pipeline, [delivery for at, delivery in enumerate(script) if at not in gone]))
+    whole = Told.of(run(Pipeline(made), script))
+    concealed = (told.flags(2) & CONCEALED) != 0
+    assert balanced(pipeline) and np.count_nonzero(concealed) == len(gone) * SLOTS
+    heard = ~concealed
+    assert np.std(errors(told, codes)[heard]) < 1.05 * np.std(errors(whole, codes)[heard])
+
+
+def decoded(model: Model, x: np.ndarray, y: np.ndarray) -> Reconstruction:
+    engine = Decoder(model)
+    received = transmit(model.node, x, np.ones(len(x), bool))
+    return engine.reconstruct(engine.initial_state(), received.indices, SideInformation.of(y[:, None]))[0]
+
+
+def test_a_neighbour_gone_wrong_is_noticed_and_then_forgotten():
+    """Stuck for twenty packets: they are marked, and what comes after is as if nothing had been."""
+    model, codes = trellis_model(), field_codes(2, SAMPLES * 4, seed=3)
+    x, y = codes[1], codes[0] * 0.01
+    stuck = y.copy()
+    span = slice(20 * SLOTS, 40 * SLOTS)
+    stuck[span] = y[span.start] + 3.0
+    result, whole = decoded(model, x, stuck), decoded(model, x, y)
+    wrong = (np.abs(result.values - x * 0.01) > 0.2).reshape(-1, SLOTS).any(axis=1)
+    suspect = (result.flags & SUSPECT != 0).reshape(-1, SLOTS).any(axis=1)
+    assert wrong[20:40].mean() > 0.5 and suspect[wrong].mean() > 0.95
+    behind = slice(span.stop + SLOTS, None)
+    np.testing.assert_array_equal(result.levels[behind], whole.levels[behind])
+    np.testing.assert_allclose(result.values[behind], whole.values[behind], atol=1e-6)
+
+
+def bundles(folder: Path) -> None:
+    bundle.save(folder / "reference.ewz", predictive_model())
+    bundle.save(folder / "trellis.ewz", trellis_model())
+
+
+def test_simulate(tmp_path: Path):
+    bundles(tmp_path)
+    arguments = ["--nodes", 2, "--model", tmp_path / "reference.ewz", "--model", tmp_path / "trellis.ewz", "--samples", 320, "--loss", 0.1,
+                 "--seed", 4, "--to", "process"]  # fmt: skip
+    result = CliRunner().invoke(simulate_verb, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    found = re.search(r"accounting: (\d+) expected = (\d+) decoded \+ (\d+) concealed", result.output)
+    assert found is not None
+    expected, known, concealed = map(int, found.groups())
+    assert expected == known + concealed and concealed > 0
+
+
+def test_the_daemon_on_a_capture(tmp_path: Path):
+    bundles(tmp_path)
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    made, codes = fleet(), field_codes(2, SAMPLES)
+    script = deliveries(made, codes)
+    records = b"".join(pack_data(6, encode_frame(delivery.raw), delivery.time_us) for delivery in script)
+    (tmp_path / "run.wzcp").write_bytes(pack_header(0) + pack_link(6, "pty0", None, 0) + records)
+    done = run_here("serve", "--fleet", str(tmp_path / "fleet.toml"))
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(tmp_path / "store.sqlite") as db:
+        values = [row[0] for row in db.execute("SELECT value FROM samples WHERE node = 2 ORDER BY sample_index")]
+    assert len(values) == SAMPLES
+    assert np.std(np.array(values) - codes[1] * 0.01) < 1.1 * 0.16 / np.sqrt(12)
