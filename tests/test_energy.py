@@ -91,3 +91,13 @@ def test_simulate_estimates(tmp_path: Path) -> None:
     assert "years (est.)" in shown.stdout and "are estimates: 802.15.4, stm32l031, 2400 mAh" in shown.stdout
     wrong = run_here(*arguments, "--radio", "wifi")
     assert wrong.returncode == 2 and "no radio 'wifi' (there are 802.15.4" in wrong.stderr
+
+
+def test_the_document_has_the_figures_of_the_code() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "ENERGY.md").read_text()
+    for name, radio in RADIOS.items():
+        small, large = send(radio, 20), send(radio, 100)
+        figures = f"{1000 * small.air_s:.3f} | {small.uj:.1f} | {1000 * large.air_s:.3f} | {large.uj:.1f}"
+        assert f"| `{name}` | {radio.max_bytes} | {figures} |" in text
+    for name, mcu in MCUS.items():
+        assert f"| `{name}` | {mcu.core} | {mcu.nj_per_instruction:.3f} | {mcu.nj_per_wake:.0f} | {mcu.sleep_ua:g} |" in text
