@@ -17,11 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from cobs import cobs
 
+from edge_wz.codec import layer_policy
 from edge_wz.codec.encoder import EncoderCounters, NodeEncoder
+from edge_wz.codec.layered_encoder import LayeredNodeEncoder
 from edge_wz.errors import InputError, LinkError
 from edge_wz.formats import packet
 from edge_wz.formats.framing import encode_frame
@@ -45,10 +48,7 @@ class Numba:
     name, core = "numba", ""
 
     def encode(self, member: Member, run: RunSpec, codes: np.ndarray, present: np.ndarray, advance: Advance) -> Encoded:
-        encoder = NodeEncoder(
-            member.model.node, member.node_id, period_us=member.period_us, boot_epoch=run.boot_epoch, start_ms=run.start_ms,
-            shared_link=run.shared_link, rate_point=run.rate_point,
-        )  # fmt: skip
+        encoder = _encoder(member, run)
         packets: list[bytes] = []
         for first in range(0, len(codes), CALL_SAMPLES):
             part = slice(first, first + CALL_SAMPLES)
@@ -56,6 +56,22 @@ class Numba:
             advance(len(codes[part]))
         packets += encoder.flush()
         return Encoded(packets, [encode_frame(raw) for raw in packets], encoder.counters)
+
+
+def _encoder(member: Member, run: RunSpec) -> NodeEncoder:
+    node = member.model.node
+    options: dict[str, Any] = {
+        "period_us": member.period_us, "boot_epoch": run.boot_epoch, "start_ms": run.start_ms,
+        "shared_link": run.shared_link, "rate_point": run.rate_point,
+    }  # fmt: skip
+    if not _chooses_layers(member, run):
+        return NodeEncoder(node, member.node_id, **options)
+    policy = layer_policy.policy_of(run.layers, node.scale, member.model.period_s)
+    return LayeredNodeEncoder(node, member.node_id, policy=policy, **options)
+
+
+def _chooses_layers(member: Member, run: RunSpec) -> bool:
+    return bool(run.layers) and member.model.node.scheme == "layered"
 
 
 class _Runtime:
@@ -70,6 +86,8 @@ class _Runtime:
 
     def encode(self, member: Member, run: RunSpec, codes: np.ndarray, present: np.ndarray, advance: Advance) -> Encoded:
         node = member.model.node
+        if _chooses_layers(member, run):
+            raise InputError(f"node {member.name}: the C runtime sends the layers of its rate point; --layers is for the backend numba")
         self._machine.write(0, bytes(HARNESS_BYTES))
         status = harness.load(self._machine, node)
         if status != 0:
@@ -139,8 +157,10 @@ class Firmware:
     core = ""
 
     def __init__(self, folder: Path, board: str) -> None:
-        from firmware_sim import firmware
+        import edge_wz.deploy.smp  # noqa: F401 (says what is missing before anything is simulated)
+        from firmware_sim import firmware, qemu
 
+        qemu.find()
         self.name = "qemu"
         self._folder = folder
         self._board = firmware.BY_NAME[board]

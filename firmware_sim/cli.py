@@ -115,6 +115,8 @@ def _node_summary(result: Any) -> str:
               help="What encodes: numba, c, thumb, thumb:m3, qemu, qemu:microbit; for some nodes 3=NAME or 1-10=NAME.")
 @click.option("--pace", default=0.0, show_default=True, help="Times faster than real time; 0: as fast as possible.")
 @click.option("--rate-point", default=0, help="Which of the models' rate points.")
+@click.option("--layers", default="", metavar="POLICY",
+              help="Of layered nodes: 2; 1+3 (the rest in refinement packets); event:T[:HOLD]; budget:BITS_PER_HOUR.  [default: by rate point]")
 @click.option("--epoch", default=0, help="Boot epoch of all nodes.")
 @click.option("--start-ms", default=DEFAULT_START_MS, help="Unix time of the first sample, 0 = nodes without a clock.")
 @click.option("--out", "out_path", type=click.Path(path_type=Path), help="Write the true samples here (CSV, .csv.gz).")
@@ -200,7 +202,7 @@ def _run(members: Any, samples: Any, options: dict[str, Any]) -> None:
     shared, url = options["shared"], options["url"]
     if not shared and url.startswith(("tcp:", "pty", "serial:", "daemon")) and len(members) > 1:
         raise InputError(f"--to {url}: one byte path for {len(members)} nodes is a shared link")
-    spec = RunSpec(options["start_ms"], shared, options["epoch"], options["rate_point"])
+    spec = RunSpec(options["start_ms"], shared, options["epoch"], options["rate_point"], options["layers"])
     channel = ChannelSpec(
         options["loss"], options["burst"], options["duplicate"], options["reorder"], options["flip"],
         round(options["jitter_s"] * 1e6),

@@ -16,7 +16,7 @@ import numpy as np
 from edge_wz.codec.encoder import EncoderCounters
 from edge_wz.errors import ConfigError, InputError
 from edge_wz.formats import bundle, packet
-from edge_wz.formats.layout import TYPE_HELLO
+from edge_wz.formats.layout import TYPE_DATA
 from edge_wz.model import Model, NodeModel
 
 
@@ -43,6 +43,7 @@ class RunSpec:
     shared_link: bool = True
     boot_epoch: int = 0
     rate_point: int = 0
+    layers: str = ""  # policy of all nodes of scheme `layered` (`edge_wz.codec.layer_policy.policy_of`); "": what the rate point says
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,14 +141,14 @@ def to_codes(node: NodeModel, values: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _dated(sent: Encoded, member: Member, run: RunSpec, samples: int) -> list[tuple[int, bytes]]:
-    """A data packet leaves with its last sample, a hello right behind the packet before it."""
+    """A data packet leaves with its last sample, a hello or a refinement right behind the packet before it."""
     slots = member.model.node.packet_samples
     header_at = len(packet.pack_node_id(member.node_id)) if run.shared_link else 0
     start_us = run.start_ms * 1000
     sent_samples = 0
     frames = []
     for raw, frame in zip(sent.packets, sent.frames, strict=True):
-        if packet.peek(raw, header_at).type != TYPE_HELLO:
+        if packet.peek(raw, header_at).type == TYPE_DATA:
             sent_samples = min(sent_samples + slots, samples)
         time_us = start_us + max(sent_samples - 1, 0) * member.period_us
         frames.append((time_us, frame))

@@ -274,7 +274,7 @@ def outcome_of(member: Member, truth: np.ndarray, decoded: np.ndarray, sent: Tra
         absent=stats.samples_absent,
         lost_packets=stats.lost,
         payload_bits_per_sample=counters.payload_bits / slots,
-        packet_bits_per_sample=(counters.packet_bits + counters.hello_bits) / slots,
+        packet_bits_per_sample=counters.air_bits / slots,
         rmse=float(np.sqrt(mse)),
         sqnr_db=float(10 * np.log10(variance / mse)) if mse > 0 and variance > 0 else float("nan"),
     )

@@ -108,6 +108,30 @@ class Budget:
         return (total, total) if self.inline else (base, total)
 
 
+def policy_of(text: str, lsb: float, period_s: float) -> LayerPolicy:
+    """As a user writes it. `lsb`: sensor units of one code.
+
+        2                       two layers in every packet
+        1+3                     one in the data packet, those up to three in a refinement packet
+        event:T[:HOLD]          one; all of them where the source jumps by more than T sensor units, and HOLD packets on, in refinement packets
+        budget:BITS             one, and as many more as so many bits per hour allow
+    """
+    kind, _, rest = text.partition(":")
+    try:
+        if kind == "event":
+            threshold, _, hold = rest.partition(":")
+            return Event(max(1, round(float(threshold) / lsb)), hold=int(hold or 0))
+        if kind == "budget":
+            return budget(float(rest), period_s)
+        base, plus, total = text.partition("+")
+        policy = Command(int(base), int(total if plus else base))
+    except (ValueError, OverflowError):
+        raise InputError(f"layers '{text}': a number, like 2; 1+3; event:T or event:T:HOLD; or budget:BITS_PER_HOUR") from None
+    if not 1 <= policy.base <= policy.total:
+        raise InputError(f"layers '{text}': at least one layer in the data packet, and no fewer in all")
+    return policy
+
+
 def budget(bits_per_hour: float, period_s: float, inner: LayerPolicy | None = None, base: int = 1, inline: bool = False) -> Budget:
     """A budget as a user states it."""
     return Budget(round(1000 * bits_per_hour * period_s / 3600), base, inline=inline, inner=inner)
