@@ -9,10 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from export import c_build, harness
 
+BUFFERS = harness.Commands().add(harness.Op.BUFFER, 0).add(harness.Op.BUFFER, 1).finished()
 CORES = ["m0", "m3", "rv32"]
 MARKS = {
     "host": [pytest.mark.c], "m0": [pytest.mark.arm, pytest.mark.emulator], "m3": [pytest.mark.arm, pytest.mark.emulator],
@@ -61,8 +63,8 @@ class Guarded(harness.Library):
 
     def _needed(self) -> int:
         """Bytes of a buffer, for either model."""
-        asked = harness.Commands().add(harness.Op.BUFFER, 0).add(harness.Op.BUFFER, 1).finished()
-        return max(value for _, value in harness.parse_output(super().execute(asked)).answers)
+        answers = np.frombuffer(super().execute(BUFFERS), np.uint32)
+        return int(max(answers[1], answers[3]))
 
     def _limit(self, at: int, used: int, area: int) -> None:
         self._poison(self._memory.ctypes.data + at + used, area - used)
