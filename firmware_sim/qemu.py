@@ -21,10 +21,16 @@ QEMU = "qemu-system-arm"
 TERMINAL = re.compile(r"redirected to (\S+)")
 
 
-def command(board: Board, program: Path, recording: Path, *extra: str) -> list[str]:
+def find() -> str:
+    """The emulator; InputError says how to get it."""
     qemu = shutil.which(QEMU)
     if qemu is None:
         raise InputError(f"{QEMU} is missing: apt-get install {QEMU}")
+    return qemu
+
+
+def command(board: Board, program: Path, recording: Path, *extra: str) -> list[str]:
+    qemu = find()
     semihosting = f"enable=on,target=native,arg=firmware,arg={recording}"
     return [
         qemu, "-M", board.machine, "-display", "none", "-monitor", "none", "-serial", "pty",
@@ -40,7 +46,7 @@ class QemuBoard:
         self._terminal = -1
         self._process = subprocess.Popen(
             command(board, program, self.recording.path, *extra),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, start_new_session=True,  # Ctrl-C is for us
         )  # fmt: skip
         self.port = self._find_terminal()
         self._terminal = os.open(self.port, os.O_RDWR | os.O_NOCTTY)
