@@ -24,8 +24,9 @@ class HostBoard:
         self.flash = folder / "flash.bin"
         self.recording = Recording(folder / "recording.bin")
         self._process = subprocess.Popen(
-            [program, self.flash, self.recording.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+            [program, self.flash, self.recording.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,  # Ctrl-C is for us
+        )  # fmt: skip
         assert self._process.stdout is not None
         self.port = self._process.stdout.readline().strip()
         if not self.port:

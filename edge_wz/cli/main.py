@@ -33,6 +33,7 @@ SUMMARIES = {
     "export": "Write a bundle's ONNX graphs or node blob, verify that all implementations agree.",
     "node": "Encode samples from a CSV or standard input onto a link.",
     "simulate": "Run a fleet of nodes over a lossy channel.",
+    "emulate": "A node without hardware, to deploy to.",
     "demo": "Simulate a correlated fleet, decode it, draw the picture.",
 }
 
