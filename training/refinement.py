@@ -1,8 +1,12 @@
 """Fit `decoders.refinement`: joint moments, then the density around the prediction, all through the real stream.
 
 Moments come from the samples whose window is whole; scale and degrees of freedom are those with the least distortion after cutting to
-the cells. A second pass is fitted to the values of the first. Whether it pays, and whether neighbours do, is decided on held-out
-rows: on slow data own samples alone are often better, and a model that is not needed cannot mislead.
+the cells. Further passes are fitted to the values of those before. How many pay, whether neighbours do, and whether moments are
+better steadied is decided on held-out rows: on slow data own samples alone are often better, and a model that is not needed cannot mislead.
+
+Steadied moments weigh windows by the inverse square of the scale tracked there, so that a few wild hours do not set the weights of the
+quiet ones, where the cell leaves most open; time may run either way, and every value is one more cell's noise less certain. On 700
+samples that is worth a tenth of the squared error. With neighbours it loses: too few windows count then.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from edge_wz.decoders.refinement import MAX_NEIGHBOURS, OWN_REACH, SCALE_REACH, 
 from edge_wz.errors import DesignError
 from edge_wz.model import RefinementModel, frozen
 
-PASSES = 2
+PASSES = 3
 HELD_OUT = 0.25
 BLOCK = 32  # samples whose errors are looked at together
 WINDOWS_PER_FEATURE = 10
@@ -27,7 +31,7 @@ GAINS = (0.0, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
 BASES = (0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4)  # of the standard deviation of the prediction errors
 START = (0.3, 0.5, 5.0)  # base, gain, degrees
 ROUNDS = 2
-SEARCH_SAMPLES = 30_000
+SEARCH_SAMPLES = 12_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +80,14 @@ def fit(*streams: Stream) -> RefinementModel:
     samples = len(streams[0].x)
     cut = int(samples * (1 - HELD_OUT))
     train, held = ([stream.rows(part) for stream in streams] for part in (slice(0, cut), slice(cut, samples)))
-    best, least = None, np.empty(0)
-    for model in _candidates(train):
+    best, steadied, least = None, False, np.empty(0)
+    for model, steady in _candidates(train):
         errors = _held_errors(model, held)
         if best is None or _is_less(errors, least, model.neighbours > best.neighbours):
-            best, least = model, errors
+            best, steadied, least = model, steady, errors
     assert best is not None
     whole = streams if best.neighbours else [stream.without_side() for stream in streams]
-    return _fit(whole, best.density.shape[1])
+    return _fit(whole, best.density.shape[1], steadied)
 
 
 def _held_errors(model: RefinementModel, held: Sequence[Stream]) -> np.ndarray:
@@ -105,14 +109,14 @@ def _is_less(errors: np.ndarray, least: np.ndarray, needs_more: bool) -> bool:
     return float(np.mean(gain)) > doubt
 
 
-def _candidates(streams: Sequence[Stream]) -> list[RefinementModel]:
-    """Own samples only, and with neighbours; each with fewer passes too."""
+def _candidates(streams: Sequence[Stream]) -> list[tuple[RefinementModel, bool]]:
+    """Own samples only, plain and steadied, and with neighbours; each with fewer passes too."""
     blind = [stream.without_side() for stream in streams]
-    longest = [_fit(blind, PASSES)]
+    longest = [(_fit(blind, PASSES, steady), steady) for steady in (False, True)]
     if 0 < streams[0].side.shape[1] <= MAX_NEIGHBOURS:
         with suppress(DesignError):  # too short for so many features
-            longest.append(_fit(streams, PASSES))
-    return [_truncated(model, passes) for model in longest for passes in range(1, PASSES + 1)]
+            longest.append((_fit(streams, PASSES, False), False))
+    return [(_truncated(model, passes), steady) for model, steady in longest for passes in range(1, PASSES + 1)]
 
 
 def _truncated(model: RefinementModel, passes: int) -> RefinementModel:
@@ -120,27 +124,30 @@ def _truncated(model: RefinementModel, passes: int) -> RefinementModel:
     return RefinementModel(model.neighbours, *arrays)
 
 
-def _fit(streams: Sequence[Stream], passes: int) -> RefinementModel:
-    fitted = [_fit_point(stream, passes) for stream in streams]
+def _fit(streams: Sequence[Stream], passes: int, steady: bool) -> RefinementModel:
+    fitted = [_fit_point(stream, passes, steady) for stream in streams]
     arrays = (frozen(np.stack(rows), np.float64) for rows in zip(*fitted, strict=True))
     return RefinementModel(streams[0].side.shape[1], *arrays)
 
 
-def _fit_point(stream: Stream, passes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _fit_point(stream: Stream, passes: int, steady: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Moments and densities, one row for each pass."""
     means, covs, densities = [], [], []
+    weight = _weight(stream, *joint_moments(stream)) if steady else None
     for _ in range(passes):
-        mean, cov = joint_moments(stream)
+        mean, cov = joint_moments(stream, weight)
         density, values = _fit_density(stream, mean, cov)
         means.append(mean)
         covs.append(cov)
         densities.append(density)
+        if steady:
+            weight = _weight(stream, mean, cov, density)
         stream = replace(stream, recon=np.where(stream.known, values, stream.recon))
     return np.stack(means), np.stack(covs), np.stack(densities)
 
 
-def joint_moments(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
-    """Of x and all features, over the slots whose whole window is known."""
+def joint_moments(stream: Stream, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Of x and all features, over the slots whose whole window is known; steadied where `weight` (T,) says how much each counts."""
     index = np.arange(OWN_REACH, len(stream.x) - OWN_REACH)
     unknown = np.concatenate([[0], np.cumsum(~stream.known)])
     index = index[unknown[index + OWN_REACH + 1] == unknown[index - OWN_REACH]] if index.size else index
@@ -149,11 +156,34 @@ def joint_moments(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
     for j in range(stream.side.shape[1]):
         columns += [stream.side[index + i, j] for i in range(-SIDE_REACH, SIDE_REACH + 1)]
     table = np.stack(columns)
-    table = table[:, ~np.isnan(table).any(axis=0)]
+    whole = ~np.isnan(table).any(axis=0)
+    table = table[:, whole]
     needed = WINDOWS_PER_FEATURE * features(stream.side.shape[1])
     if table.shape[1] < needed:
         raise DesignError(f"refinement needs {needed} windows without a gap, the recording has {table.shape[1]}")
-    return table.mean(axis=1), np.cov(table)
+    if weight is None:
+        return table.mean(axis=1), np.cov(table)
+    counts = weight[index][whole]
+    noise = float(np.mean((stream.high - stream.low)[stream.known] ** 2)) / 12
+    return _steadied(np.average(table, axis=1, weights=counts), np.cov(table, aweights=counts), noise)
+
+
+def _steadied(mean: np.ndarray, cov: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of the source and own values alone: those before and after count alike, and each is less certain by `noise`."""
+    mirror = np.concatenate([[0], np.arange(mean.size - 1, 0, -1)])
+    cov = 0.5 * (cov + cov[np.ix_(mirror, mirror)])
+    return 0.5 * (mean + mean[mirror]), cov + np.diag(noise * (mirror > 0))
+
+
+def _weight(stream: Stream, mean: np.ndarray, cov: np.ndarray, density: np.ndarray | None = None) -> np.ndarray:
+    """(T,): the inverse square of the scale tracked at every slot, of `density` or of one fitted here."""
+    density = _fit_density(stream, mean, cov)[0] if density is None else density
+    single = RefinementModel(stream.side.shape[1], mean[None, None], cov[None, None], density[None, None])
+    centre, past, future = _prediction(single, stream)
+    scale = np.empty_like(centre)
+    errors = np.concatenate([np.zeros(SCALE_REACH), np.abs(centre - stream.recon)])
+    kernel.track_scale(errors, past, future, density[None, None], _points(stream), 0, scale)
+    return np.maximum(scale, 1e-6) ** -2.0
 
 
 def _fit_density(stream: Stream, mean: np.ndarray, cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
