@@ -30,6 +30,7 @@ WALK_SAMPLES = 4096
 TURN_S = 0.05
 LAST_S = 0.3  # for the last packet and its hello
 FILE = click.Path(dir_okay=False, path_type=Path)
+Node = HostBoard | QemuBoard
 
 
 @click.command()
@@ -55,7 +56,8 @@ def emulate(board_name: str, port: Path | None, keep: Path | None, **options: An
         folder = scratch if keep is None else keep
         folder.mkdir(parents=True, exist_ok=True)
         program = firmware.build(board, scratch)
-        node = stack.enter_context(HostBoard(program, folder) if board is firmware.HOST else QemuBoard(board, program, folder))
+        node: Node = HostBoard(program, folder) if board is firmware.HOST else QemuBoard(board, program, folder)
+        stack.enter_context(node)
         if port is not None:
             stack.enter_context(_linked(port, node.port))
         click.echo(f"{board.name} on {port or node.port}, a sample every {period_s:g} s; Ctrl-C ends it")
@@ -105,7 +107,7 @@ def _linked(link: Path, port: str) -> Iterator[None]:
         link.unlink(missing_ok=True)
 
 
-def _play(node: HostBoard | QemuBoard, blocks: Iterator[tuple[np.ndarray, np.ndarray]], period_s: float, stop: Stop) -> int:
+def _play(node: Node, blocks: Iterator[tuple[np.ndarray, np.ndarray]], period_s: float, stop: Stop) -> int:
     """Samples when they are due, to the end of the recording, which ends in a short packet; then only answer. How many there were."""
     begun_s, fed = time.monotonic(), 0
     for codes, present in blocks:
@@ -123,7 +125,7 @@ def _play(node: HostBoard | QemuBoard, blocks: Iterator[tuple[np.ndarray, np.nda
     return fed
 
 
-def _pause(node: HostBoard | QemuBoard, stop: Stop) -> None:
+def _pause(node: Node, stop: Stop) -> None:
     if not node.running and not stop.requested:
         raise LinkError("the node ended by itself")
     stop.unless_stopped(lambda: time.sleep(TURN_S), None)
