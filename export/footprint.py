@@ -97,7 +97,7 @@ def settings() -> dict[str, Setting]:
     one = _only("NESTED", WZ_TAPS=1)
     found = {f"nested {bits} bit": Setting(_nested(1 << bits), one) for bits in (1, 2, 3, 4, 6, 8, 12)}
     found |= {
-        "nested 2 bit, 5 taps": Setting(_nested(4, (1024, -300, 200, -100, 50)), _only("NESTED", WZ_TAPS=8)),
+        "nested 2 bit, 5 taps": Setting(_nested(4, (1024, -300, 200, -100, 50)), _only("NESTED", WZ_TAPS=5)),
         "nested 2 bit, level check": Setting(_nested(4, check=8), _only("NESTED", WZ_TAPS=1, WZ_WITH_LEVEL_CHECK=1)),
         "nested 5 bins": Setting(_nested(5), _only("NESTED", WZ_TAPS=1, WZ_WITH_CODED_BINS=1)),
         "predictive": Setting(_predictive(), _only("PREDICTIVE", WZ_TAPS=1)),

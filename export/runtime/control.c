@@ -1,4 +1,4 @@
-/* What is done to an encoder between packets: start, resume, another model, another rate point, another buffer. */
+/* What is done to an encoder between packets: start, resume, flush, another model, another rate point, another buffer. */
 #include "encoder.h"
 #include "packet.h"
 #include "sections.h"
@@ -62,4 +62,19 @@ int wz_use_buffer(wz_encoder_t *encoder, void *buffer)
         return 0;
     encoder->payload = (uint8_t *)buffer + encoder->model->front_bytes;
     return 1;
+}
+
+int wz_flush(wz_encoder_t *encoder)
+{
+    if (encoder->slot != 0)
+        wz_end_packet(encoder);
+    if (encoder->since_hello != 0)
+        wz_announce(encoder);
+    return (encoder->flags & WZ_FLAG_READY) != 0;
+}
+
+void wz_announce(wz_encoder_t *encoder)
+{
+    encoder->since_hello = 0; /* so that hello_every counts from here even if the hello is taken late */
+    encoder->flags |= WZ_FLAG_HELLO;
 }

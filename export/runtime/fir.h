@@ -9,17 +9,8 @@ static inline uint32_t wz_taps(const wz_encoder_t *encoder)
     return WZ_TAPS == 1 ? 1 : ((const wz_nested_blob_t *)encoder->model->blob)->taps;
 }
 
-/* `acc` + sum of tap[i] * x[n-i], i >= 1, in int32 (SPEC 5.3), and `x` becomes the newest of history[0..taps-2]. */
-static inline int32_t wz_filter_older(int32_t acc, int32_t x, const int32_t *tap, uint32_t taps, int16_t *history)
-{
-    for (const int32_t *end = tap + taps; ++tap != end;) {
-        int32_t older = *history;
-        *history++ = (int16_t)x;
-        acc += *tap * older;
-        x = older;
-    }
-    return acc;
-}
+/* rounding + sum of tap[i] * x[n-i], in int32 (SPEC 5.3); `x` becomes the newest of the history. */
+int32_t wz_filter(wz_encoder_t *encoder, const wz_nested_point_t *point, uint32_t taps, int32_t x);
 
 /* In place of an absent sample the newest one comes again. */
 void wz_repeat_sample(wz_encoder_t *encoder);
@@ -30,11 +21,11 @@ int32_t wz_saturate(wz_encoder_t *encoder, int32_t raw);
 /* The level of sample x; its history moves on. */
 static inline int32_t wz_level(wz_encoder_t *encoder, const wz_nested_point_t *point, uint32_t taps, int32_t x)
 {
-    int32_t level = point->rounding + point->tap[0] * x;
-    if (WZ_TAPS > 1 && taps > 1)
-        level = wz_filter_older(level, x, point->tap, taps, encoder->source.filter.history);
+    int32_t level = WZ_TAPS == 1 ? point->rounding + point->tap[0] * x : wz_filter(encoder, point, taps, x);
     level >>= point->shift;
-    return level == (int16_t)level ? level : wz_saturate(encoder, level);
+    if (WZ_RARELY(level != (int16_t)level))
+        level = wz_saturate(encoder, level);
+    return level;
 }
 
 #endif

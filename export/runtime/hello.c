@@ -15,6 +15,15 @@ uint32_t wz_crc32(uint32_t crc, const uint8_t *bytes, uint32_t count)
     return crc;
 }
 
+/* The `count` low bytes of a number in (little-endian) memory, high byte first; returns the end. */
+static uint8_t *put(uint8_t *out, const void *number, uint32_t count)
+{
+    const uint8_t *bytes = (const uint8_t *)number + count;
+    while (bytes != number)
+        *out++ = *--bytes;
+    return out;
+}
+
 static uint8_t *put_model_id(uint8_t *out, const wz_encoder_t *encoder)
 {
     for (uint32_t i = 0; i < WZ_MODEL_ID_BYTES; i++)
@@ -34,7 +43,7 @@ static uint8_t *put_base_index(uint8_t *out, const wz_encoder_t *encoder)
     high += low < upper;
     high = encoder->index_high - high - (encoder->index_low < low);
     low = encoder->index_low - low;
-    return wz_put(wz_put(out, &high, 2), &low, 4);
+    return put(put(out, &high, 2), &low, 4);
 }
 
 uint16_t wz_context_seed(const wz_encoder_t *encoder)
@@ -42,9 +51,9 @@ uint16_t wz_context_seed(const wz_encoder_t *encoder)
     uint8_t context[CONTEXT_BYTES];
     uint32_t counter_high = encoder->packet_counter >> 8;
     uint32_t node_id = encoder->node->link & WZ_LINK_SHARED ? 0 : encoder->node->node_id;
-    uint8_t *end = put_model_id(wz_put(context, &node_id, 2), encoder);
-    end = put_base_index(wz_put(end, &encoder->node->boot_epoch, 2), encoder);
-    wz_put(end, &counter_high, 3);
+    uint8_t *end = put_model_id(put(context, &node_id, 2), encoder);
+    end = put_base_index(put(end, &encoder->node->boot_epoch, 2), encoder);
+    put(end, &counter_high, 3);
     return (uint16_t)wz_crc16(0xFFFF, context, CONTEXT_BYTES);
 }
 
@@ -53,9 +62,9 @@ void wz_pack_hello(wz_encoder_t *encoder)
     const wz_node_t *node = encoder->node;
     uint8_t *end = encoder->payload + HEADER_BYTES;
     uint8_t *start = wz_put_header(encoder, end, (WZ_TYPE_HELLO << 4) | ((uint32_t)encoder->rate_point << 1), 0);
-    end = put_model_id(wz_put(wz_put(end, &node->node_id, 2), &node->boot_epoch, 2), encoder);
-    end = wz_put(wz_put(end, &encoder->packet_counter, 4), &encoder->index_high, 2);
-    end = wz_put(wz_put(wz_put(end, &encoder->index_low, 4), &node->period_us, 5), &node->start_ms, 6);
+    end = put_model_id(put(put(end, &node->node_id, 2), &node->boot_epoch, 2), encoder);
+    end = put(put(end, &encoder->packet_counter, 4), &encoder->index_high, 2);
+    end = put(put(put(end, &encoder->index_low, 4), &node->period_us, 5), &node->start_ms, 6);
     uint32_t check = ~wz_crc32(~(uint32_t)0, start, (uint32_t)(end - start));
-    wz_close_packet(encoder, start, wz_put(end, &check, 4));
+    wz_close_packet(encoder, start, put(end, &check, 4));
 }

@@ -18,14 +18,14 @@ void wz_filtered_begin(wz_encoder_t *encoder)
     encoder->source.filter.check = WZ_CHECK_INIT;
 }
 
+#if WZ_WITH_LEVEL_CHECK
 void wz_filtered_finish(wz_encoder_t *encoder)
 {
-#if WZ_WITH_LEVEL_CHECK
     uint32_t bits = wz_header(encoder->model)->level_check_bits;
     wz_put_bits(encoder, wz_check_fold(encoder->source.filter.check, bits), bits);
-#endif
     wz_fill_byte(encoder);
 }
+#endif
 
 #endif
 
@@ -81,17 +81,6 @@ static void encode_samples(wz_encoder_t *encoder, const int16_t *samples, uint32
 
 #endif
 
-static void begin(wz_encoder_t *encoder)
-{
-    wz_filtered_begin(encoder);
-#if WZ_WITH_CODED_BINS
-    if (is_coded(encoder)) {
-        encoder->source.filter.reciprocal = reciprocal_of(modulus_of(encoder));
-        wz_start_coder(encoder);
-    }
-#endif
-}
-
 /* The bins of a power of two, packed: the loop that most nodes spend their life in. */
 static void samples(wz_encoder_t *encoder, const int16_t *samples, uint32_t count)
 {
@@ -102,41 +91,44 @@ static void samples(wz_encoder_t *encoder, const int16_t *samples, uint32_t coun
     }
 #endif
     const wz_nested_point_t *point = (const wz_nested_point_t *)wz_point(encoder);
-    const uint32_t taps = wz_taps(encoder), width = encoder->packet.bits.width, above = 32 - width;
+    const uint32_t taps = wz_taps(encoder);
+    const int16_t *end = samples + count;
+    do {
+        uint32_t level = (uint32_t)wz_level(encoder, point, taps, *samples++), width = encoder->packet.bits.width;
 #if WZ_WITH_LEVEL_CHECK
-    const uint32_t check_bits = wz_header(encoder->model)->level_check_bits;
-#endif
-    uint32_t window = encoder->packet.bits.window, held = encoder->packet.bits.held;
-    uint8_t *out = encoder->payload + encoder->position;
-    for (const int16_t *end = samples + count; samples != end; samples++) {
-        uint32_t level = (uint32_t)wz_level(encoder, point, taps, *samples);
-#if WZ_WITH_LEVEL_CHECK
-        if (check_bits != 0)
+        if (wz_header(encoder->model)->level_check_bits != 0)
             encoder->source.filter.check = (uint8_t)wz_check_step(encoder->source.filter.check, ((level + 32768) >> width) & 255);
 #endif
-        window |= (level << above) >> held; /* level and level + 32768 have the same bin, as the modulus is at most 32768 */
-        for (held += width; held >= 8; held -= 8) {
-            *out++ = (uint8_t)(window >> 24);
-            window <<= 8;
-        }
+        wz_append_bits(encoder, level & (point->modulus - 1u), width); /* that of level + 32768, as the modulus is at most 32768 */
+    } while (samples != end);
+}
+
+#if WZ_WITH_CODED_BINS
+
+static void begin(wz_encoder_t *encoder)
+{
+    wz_filtered_begin(encoder);
+    if (is_coded(encoder)) {
+        encoder->source.filter.reciprocal = reciprocal_of(modulus_of(encoder));
+        wz_start_coder(encoder);
     }
-    encoder->packet.bits.window = window;
-    encoder->packet.bits.held = (uint8_t)held;
-    encoder->position = (uint16_t)(out - encoder->payload);
 }
 
 static void finish(wz_encoder_t *encoder)
 {
-#if WZ_WITH_CODED_BINS
     if (is_coded(encoder)) {
         uint32_t bits = wz_header(encoder->model)->level_check_bits;
         wz_encode_bits(encoder, wz_check_fold(encoder->source.filter.check, bits), bits);
         wz_finish_coder(encoder);
-        return;
+    } else {
+        wz_filtered_finish(encoder);
     }
-#endif
-    wz_filtered_finish(encoder);
 }
+
+#else
+#define begin wz_filtered_begin
+#define finish wz_filtered_finish
+#endif
 
 const wz_scheme_t wz_nested = {
     WZ_SCHEME_NESTED, wz_nested_check, wz_nested_at, wz_nested_need, begin, samples, wz_repeat_sample, finish,

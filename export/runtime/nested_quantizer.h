@@ -7,7 +7,11 @@
 void wz_filtered_begin(wz_encoder_t *encoder);
 
 /* Level check and fill. */
+#if WZ_WITH_LEVEL_CHECK
 void wz_filtered_finish(wz_encoder_t *encoder);
+#else
+#define wz_filtered_finish wz_fill_byte
+#endif
 
 /* nested_section.c */
 wz_status_t wz_nested_check(const void *blob, uint32_t end);

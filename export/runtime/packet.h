@@ -12,14 +12,11 @@ static inline uint32_t wz_bitmap_bytes(uint32_t slots)
     return (slots + 7) >> 3;
 }
 
-/* CRC-16/GENIBUS without its final xor; it begins with 0xFFFF. */
+/* CRC-16/GENIBUS without its final xor; it begins with 0xFFFF. At least one byte. */
 uint32_t wz_crc16(uint32_t crc, const uint8_t *bytes, uint32_t count);
 
 /* CRC-32/ISO-HDLC: begin with ~0, invert at the end. */
 uint32_t wz_crc32(uint32_t crc, const uint8_t *bytes, uint32_t count);
-
-/* The `count` low bytes of a number in (little-endian) memory, high byte first; returns the end. */
-uint8_t *wz_put(uint8_t *out, const void *number, uint32_t count);
 
 /* Header, and on a shared link the node id, in front of `at`; returns the start of the packet. `kind`: type * 16 + rate point * 2. */
 uint8_t *wz_put_header(const wz_encoder_t *encoder, uint8_t *at, uint32_t kind, uint32_t extension);

@@ -12,52 +12,55 @@ static const wz_predictive_blob_t *blob_of(const wz_encoder_t *encoder)
     return (const wz_predictive_blob_t *)encoder->model->blob;
 }
 
-/* Prediction of the slot from the reconstructions of this packet (SPEC 4.1). */
-static int32_t predict(const wz_encoder_t *encoder, uint32_t slot)
+/* Row of the slot in the table of predictors. */
+static inline const int32_t *row_of(const wz_predictive_blob_t *blob, uint32_t slot)
 {
-    const wz_predictive_blob_t *blob = blob_of(encoder);
-    const int16_t *recon = encoder->source.predictor.recon;
     uint32_t p = slot < blob->order ? slot : blob->order;
-    const int32_t *row = blob->rows + ((p * (p + 1)) >> 1);
-    int32_t acc = *row++ + ((int32_t)1 << (WZ_COEF_BITS - 1));
-    for (const int32_t *end = row + p; row != end;)
-        acc += *row++ * *recon++;
+    return blob->rows + ((p * (p + 1)) >> 1);
+}
+
+/* Prediction (SPEC 4.1). Two reconstructions lie in each word; those that are not there yet are zero, whatever stands behind a short row. */
+#define PAIR(k)                                                    \
+    if (order > 2 * (k)) {                                         \
+        acc += row[2 * (k) + 1] * (int16_t)recon[k];               \
+        acc += row[2 * (k) + 2] * ((int32_t)recon[k] >> 16);
+
+static WZ_APART int32_t predict(const wz_encoder_t *encoder, uint32_t order, const int32_t *row)
+{
+    const uint32_t *recon = encoder->source.predictor.recon;
+    int32_t acc = row[0] + ((int32_t)1 << (WZ_COEF_BITS - 1));
+    PAIR(0) PAIR(1) PAIR(2) }}}
     return wz_sat16(acc >> WZ_COEF_BITS);
 }
 
-/* Make `recon` and `level` the newest. */
-static void push(wz_encoder_t *encoder, int32_t recon, uint32_t level)
+/* Make `recon` and `level` the newest. With an odd order zero stays above the last one. */
+static inline void push(wz_encoder_t *encoder, uint32_t order, int32_t newest, uint32_t level)
 {
-    int16_t *history = encoder->source.predictor.recon;
-    for (const int16_t *end = history + blob_of(encoder)->order; history != end;) {
-        int32_t older = *history;
-        *history++ = (int16_t)recon;
-        recon = older;
+    uint32_t *recon = encoder->source.predictor.recon, newer = recon[0];
+    recon[0] = (newer << 16) | (uint16_t)newest;
+    if (order > 2) {
+        uint32_t middle = recon[1];
+        recon[1] = (middle << 16) | (newer >> 16);
+        recon[2] = (recon[2] << 16) | (middle >> 16);
     }
+    if (order & 1)
+        recon[order >> 1] &= 0xFFFF;
     encoder->source.predictor.level[1] = encoder->source.predictor.level[0];
     encoder->source.predictor.level[0] = (uint16_t)level;
 }
 
-/* (|d| * 256 + rounding) div step (SPEC 4.1); the estimate is at most 8 short. */
-static uint32_t quantize(const wz_predictive_point_t *point, uint32_t distance)
-{
-    uint32_t step_q8 = point->step_q8, v = distance * 256 + point->rounding_q8;
-    uint32_t q = ((v >> 9) * point->recip) >> point->recip_shift;
-    for (v -= q * step_q8; v >= step_q8; v -= step_q8)
-        q++;
-    return q;
-}
-
 /* The table of the slot (SPEC 4.2). */
-static const wz_table_t *table_of(const wz_encoder_t *encoder, const wz_table_t *table, uint32_t slot)
+static WZ_APART const wz_table_t *table_of(const wz_encoder_t *encoder, uint32_t slot)
 {
     const wz_predictive_blob_t *blob = blob_of(encoder);
-    if (slot < blob->position_tables)
+    const wz_table_t *table = ((const wz_predictive_point_t *)wz_point(encoder))->table;
+    uint32_t tables = blob->position_tables;
+    if (slot < tables)
         return table + slot;
-    table += blob->position_tables;
+    table += tables;
     uint32_t activity = 2u * encoder->source.predictor.level[0] + encoder->source.predictor.level[1];
     const uint16_t *threshold = blob->threshold;
-    for (const uint16_t *end = threshold + blob->contexts - 1; threshold != end && activity >= *threshold; threshold++)
+    for (uint32_t left = blob->contexts; --left != 0 && activity >= *threshold; threshold++)
         table++;
     return table;
 }
@@ -72,22 +75,44 @@ static void encode_escape(wz_encoder_t *encoder, const uint16_t *cdf, uint32_t e
     wz_encode_bits(encoder, negative, 1);
 }
 
-/* SPEC 4.3. */
-static void encode_level(wz_encoder_t *encoder, const wz_table_t *table, uint32_t level, uint32_t negative)
+/* SPEC 4.3. `sign`: -1 of a negative level, else 0. */
+static inline void encode_level(wz_encoder_t *encoder, const wz_table_t *table, uint32_t level, int32_t sign)
 {
     const wz_predictive_blob_t *blob = blob_of(encoder);
     uint32_t direct = table->direct;
     const uint16_t *cdf = (const uint16_t *)blob + table->half_offset + direct;
-    if (level > direct) {
-        encode_escape(encoder, cdf + direct + 1, level - direct - 1, negative);
+    if (WZ_RARELY(level > direct)) {
+        encode_escape(encoder, cdf + direct + 1, level - direct - 1, (uint32_t)-sign);
         return;
     }
-    cdf = negative ? cdf - level : cdf + level;
+    cdf += ((int32_t)level ^ sign) - sign;
     wz_encode_symbol(encoder, cdf[0], (uint32_t)cdf[1] - cdf[0], blob->cdf_bits);
+}
+
+/* One slot; without a table it is an absent one. Nothing outlives the range coder, which comes last, so the registers are for the rest. */
+static WZ_APART void encode_slot(wz_encoder_t *encoder, const int32_t *row, int32_t x, const wz_table_t *table)
+{
+    const wz_predictive_blob_t *blob = blob_of(encoder);
+    const wz_predictive_point_t *point = (const wz_predictive_point_t *)wz_point(encoder);
+    int32_t prediction = predict(encoder, blob->order, row);
+    if (!table)
+        x = prediction;
+    int32_t sign = (x - prediction) >> 31;
+    /* (|d| * 256 + rounding) div step (SPEC 4.1); the estimate is at most 8 short */
+    uint32_t v = (uint32_t)(((x - prediction) ^ sign) - sign) * 256 + point->rounding_q8;
+    uint32_t level = ((v >> 9) * point->recip) >> point->recip_shift, step_q8 = point->step_q8, offset_q8 = level * step_q8;
+    for (; v - offset_q8 >= step_q8; offset_q8 += step_q8)
+        level++;
+    int32_t offset = (int32_t)((offset_q8 + 128) >> 8);
+    push(encoder, blob->order, wz_sat16(prediction + ((offset ^ sign) - sign)), level);
+    if (table)
+        encode_level(encoder, table, level, sign);
 }
 
 static void begin(wz_encoder_t *encoder)
 {
+    for (uint32_t i = 0; i < WZ_MAX_ORDER / 2; i++)
+        encoder->source.predictor.recon[i] = 0;
     encoder->source.predictor.level[0] = 0;
     encoder->source.predictor.level[1] = 0;
     wz_start_coder(encoder);
@@ -95,22 +120,18 @@ static void begin(wz_encoder_t *encoder)
 
 static void samples(wz_encoder_t *encoder, const int16_t *samples, uint32_t count)
 {
-    const wz_predictive_point_t *point = (const wz_predictive_point_t *)wz_point(encoder);
-    uint32_t slot = encoder->slot;
+    uint32_t slot = encoder->slot, order = blob_of(encoder)->order;
+    const int32_t *row = row_of(blob_of(encoder), slot);
     for (const int16_t *end = samples + count; samples != end; slot++) {
-        int32_t prediction = predict(encoder, slot);
-        int32_t d = *samples++ - prediction;
-        uint32_t negative = (uint32_t)d >> 31;
-        uint32_t level = quantize(point, (uint32_t)(negative ? -d : d));
-        encode_level(encoder, table_of(encoder, point->table, slot), level, negative);
-        int32_t offset = (int32_t)((level * point->step_q8 + 128) >> 8);
-        push(encoder, wz_sat16(negative ? prediction - offset : prediction + offset), level);
+        encode_slot(encoder, row, *samples++, table_of(encoder, slot));
+        if (slot < order)
+            row += slot + 1;
     }
 }
 
 static void absent(wz_encoder_t *encoder)
 {
-    push(encoder, predict(encoder, encoder->slot), 0);
+    encode_slot(encoder, row_of(blob_of(encoder), encoder->slot), 0, (const wz_table_t *)0);
 }
 
 const wz_scheme_t wz_predictive = {

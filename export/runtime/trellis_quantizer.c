@@ -12,28 +12,19 @@ static void samples(wz_encoder_t *encoder, const int16_t *samples, uint32_t coun
 {
     const wz_trellis_blob_t *blob = (const wz_trellis_blob_t *)encoder->model->blob;
     const wz_nested_point_t *point = (const wz_nested_point_t *)wz_point(encoder);
-    const uint32_t taps = wz_taps(encoder), width = encoder->packet.bits.width, h0 = blob->h0, h1 = blob->h1;
-    uint32_t window = encoder->packet.bits.window, held = encoder->packet.bits.held, state = encoder->packet.bits.syndrome;
-    uint8_t *out = encoder->payload + encoder->position;
-    for (const int16_t *end = samples + count; samples != end; samples++) {
-        uint32_t u = (uint32_t)wz_level(encoder, point, taps, *samples) ^ 32768;
+    const uint32_t taps = wz_taps(encoder);
+    const int16_t *end = samples + count;
+    do {
+        uint32_t u = (uint32_t)wz_level(encoder, point, taps, *samples++) ^ 32768, width = encoder->packet.bits.width;
         uint32_t turn = (u & 65535) >> width;
 #if WZ_WITH_LEVEL_CHECK
         if (blob->header.level_check_bits != 0)
             encoder->source.filter.check = (uint8_t)wz_check_step(encoder->source.filter.check, turn & 255);
 #endif
-        state = wz_syndrome_step(state, turn, h0, h1);
-        window |= (((u << 1) | (state & 1)) << (31 - width)) >> held;
-        state >>= 1;
-        for (held += width + 1; held >= 8; held -= 8) {
-            *out++ = (uint8_t)(window >> 24);
-            window <<= 8;
-        }
-    }
-    encoder->packet.bits.window = window;
-    encoder->packet.bits.held = (uint8_t)held;
-    encoder->packet.bits.syndrome = (uint16_t)state;
-    encoder->position = (uint16_t)(out - encoder->payload);
+        uint32_t state = wz_syndrome_step(encoder->packet.bits.syndrome, turn, blob->h0, blob->h1);
+        encoder->packet.bits.syndrome = (uint16_t)(state >> 1);
+        wz_append_bits(encoder, ((u & (point->modulus - 1u)) << 1) | (state & 1), width + 1);
+    } while (samples != end);
 }
 
 /* Tail-biting: what the register still holds is added to the first syndromes, round and round, in the payload itself. The syndrome is the

@@ -91,17 +91,11 @@ typedef struct {
     uint16_t seed;          /* CRC state after the context */
     uint16_t overruns;      /* data packets lost because they were not taken in time; stops at 65535 */
     uint16_t index_high;    /* sample index of the first sample of this packet, bits 32 to 47 */
-    uint32_t index_low;     /* bits 0 to 31 */
-    uint32_t packet_counter; /* of the packet being filled */
-    uint32_t saturated;      /* samples that sat16 changed; stops at 2^31 - 1 */
-    uint8_t *payload;        /* inside the buffer: headers grow downwards from here */
-    const wz_model_t *model;
-    const wz_node_t *node;
     union { /* of one packet */
         struct {
-            uint32_t window;   /* bits not yet written, from the top down */
+            uint32_t window;   /* bits not yet written: its lowest `held` ones */
             uint16_t syndrome; /* trellis: register of the convolution */
-            uint8_t held;      /* how many bits of `window` count */
+            uint8_t held;      /* 0 .. 7 between calls */
             uint8_t width;     /* of a bin index; log2 q */
         } bits;
         struct {
@@ -117,16 +111,22 @@ typedef struct {
             uint16_t bytes; /* of the frame that waits to be taken */
         } frame;
     } packet;
+    uint32_t index_low;     /* bits 0 to 31 */
+    uint32_t packet_counter; /* of the packet being filled */
+    uint32_t saturated;      /* samples that sat16 changed; stops at 2^31 - 1 */
+    uint8_t *payload;        /* inside the buffer: headers grow downwards from here */
+    const wz_model_t *model;
+    const wz_node_t *node;
     union { /* of the source */
         struct {
 #if WZ_WITH_CODED_BINS
             uint32_t reciprocal; /* 2^28 div modulus */
 #endif
-            int16_t history[WZ_HISTORY_SLOTS]; /* x[n-1], x[n-2], ...: crosses packets */
+            uint32_t history[WZ_TAPS > 1 ? WZ_TAPS / 2 : 1]; /* x[n-1], x[n-2], ..., two in each, the newer one below: crosses packets */
             uint8_t check;                     /* level check of this packet so far */
         } filter;
         struct {
-            int16_t recon[WZ_MAX_ORDER]; /* reconstructions of the last slots of this packet, newest first */
+            uint32_t recon[WZ_MAX_ORDER / 2]; /* reconstructions of the last slots of this packet, two in each, the newer one below */
             uint16_t level[2];           /* |level| of the last two slots */
         } predictor;
     } source;

@@ -29,10 +29,24 @@
 #define WZ_TAPS 16
 #endif
 
-#define WZ_HISTORY_SLOTS (WZ_TAPS > 1 ? WZ_TAPS - 1 : 1)
 #define WZ_WITH_FILTERED (WZ_WITH_NESTED || WZ_WITH_TRELLIS || WZ_WITH_SYNDROME)
 #define WZ_WITH_BITS (WZ_WITH_FILTERED || WZ_WITH_LAYERED)
+#define WZ_WITH_PUT_BITS (WZ_WITH_LEVEL_CHECK || WZ_WITH_SYNDROME || WZ_WITH_LAYERED)
 #define WZ_WITH_RANGE_CODER (WZ_WITH_PREDICTIVE || WZ_WITH_LAYERED || (WZ_WITH_NESTED && WZ_WITH_CODED_BINS))
+
+/* A condition that hardly ever holds: registers are for the other way. */
+#ifdef __GNUC__
+#define WZ_RARELY(condition) __builtin_expect((condition), 0)
+#else
+#define WZ_RARELY(condition) (condition)
+#endif
+
+/* A function that stays one: inlined it would take the registers of its caller. */
+#ifdef __GNUC__
+#define WZ_APART __attribute__((noinline))
+#else
+#define WZ_APART
+#endif
 
 /* What the code relies on, at compile time. */
 #define WZ_ASSERT(name, condition) typedef char wz_assert_##name[(condition) ? 1 : -1]
