@@ -128,12 +128,12 @@ class Image:
     symbols: dict[str, int]
 
 
-def image(folder: Path, target: str, defines: Mapping[str, int] | None = None) -> Image:
-    """The runtime and its harness, linked without any library: what the code calls is in it."""
+def image(folder: Path, target: str, defines: Mapping[str, int] | None = None, compiled: Iterable[Path] = ()) -> Image:
+    """The runtime (or what `objects` made of it) and its harness, linked without any library: what the code calls is in it."""
     chosen = TARGETS[target]
     elf, flat = folder / f"wz-{target}.elf", folder / f"wz-{target}.bin"
     link = ["-Wl,--gc-sections,--build-id=none,--no-warn-rwx-segments", f"-Wl,-Ttext={IMAGE_BASE:#x},-e,{HARNESS_ENTRY}"]
-    files = [str(path) for path in [*sources(), HARNESS]]
+    files = [str(path) for path in [*(list(compiled) or sources()), HARNESS]]
     run_tool(_compile(chosen, defines, [*FREESTANDING, "-ffunction-sections", *link, *files], elf))
     run_tool([chosen.tool("objcopy"), "-O", "binary", str(elf), str(flat)])
     symbols = {}

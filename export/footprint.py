@@ -2,16 +2,19 @@
 
 Instructions are counted in an emulated core (basic blocks, so exactly and repeatably) from sample to finished COBS frame, periodic hellos included,
 over packets of 64 samples. Cycles are not counted: no emulator here knows them. `python -m export.footprint --record` writes
-edge_wz/deploy/footprint.json, which a test holds the code to and deploy shows before it sends.
+edge_wz/deploy/footprint.json, which a test holds the code to and deploy shows before it sends; without it the figures are compared with that
+record (exit code 1: they differ by more than 2 %, in either direction, so that it stays true). docs/FOOTPRINT.md explains the figures.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ import edge_wz.deploy
 from edge_wz.formats import blob
 from edge_wz.formats.sections import predictive
 from edge_wz.model import LayeredRatePoint, NodeModel
-from export import c_build, harness
+from export import c_build, harness, instruction_kinds
 from export.harness import Commands, Core
 
 RECORD = Path(edge_wz.deploy.__file__).parent / "footprint.json"  # where deploy, which has no compiler, reads it
@@ -30,6 +33,8 @@ SLOTS, HELLO_EVERY, PACKETS = 64, 128, 128
 SESSION = ("control", "hello")
 CHECK = ("blob", "scheme", "nested_section", "predictive_section")
 HARNESS_PREFIXES = ("harness_", "wz_harness_")
+TOLERANCE = 0.02  # of counts and texts against the record
+EXACT = ("state", "buffer", "stack")
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,31 @@ class Cost:
     block: float
     single: float
     bits_per_sample: float
+
+
+Costs = Mapping[str, Mapping[str, Cost]]  # by core and model
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the runtime may cost on Cortex-M0, whole path from sample to frame."""
+
+    what: str
+    limit: float
+    of: Callable[[Mapping[str, Cost]], float]
+
+
+_SINGLES = ("nested 2 bit", "nested 2 bit, 5 taps", "predictive", "trellis 2 bit")  # one scheme compiled, no coded bins
+BUDGETS = (
+    Budget("nested 2 bit: instructions a sample", 60, lambda m0: m0["nested 2 bit"].block),
+    Budget("nested 2 bit, 5 taps: instructions a sample", 90, lambda m0: m0["nested 2 bit, 5 taps"].block),
+    Budget("nested 2 bit: bytes of text", 1024, lambda m0: m0["nested 2 bit"].path_text),
+    Budget("predictive: instructions a sample", 140, lambda m0: m0["predictive"].block),
+    Budget("predictive: bytes of text", 1638, lambda m0: m0["predictive"].path_text),
+    Budget("trellis 2 bit beyond nested 2 bit: instructions a sample", 30, lambda m0: m0["trellis 2 bit"].block - m0["nested 2 bit"].block),
+    Budget("nested, predictive, trellis: bytes of stack", 160, lambda m0: max(m0[name].stack for name in _SINGLES)),
+    Budget("nested, predictive, trellis: bytes of state", 64, lambda m0: max(m0[name].state for name in _SINGLES)),
+)
 
 
 @dataclass(frozen=True)
@@ -119,24 +149,53 @@ def source() -> np.ndarray:
     return np.clip(np.rint(noise), -32768, 32767).astype(np.int16)
 
 
+@dataclass(frozen=True)
+class Build:
+    """What was compiled for a setting. Texts: bytes of code and constant tables, by `SESSION` and `CHECK`."""
+
+    image: c_build.Image
+    path_text: int
+    session_text: int
+    check_text: int
+    state: int
+
+
+@cache
+def _build(target: str, defines: tuple[tuple[str, int], ...]) -> Build:
+    chosen = dict(defines)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        compiled = c_build.objects(folder, target, chosen)
+        texts = _texts(compiled, target)
+        return Build(c_build.image(folder, target, chosen, compiled), *texts, _state_bytes(folder, target, chosen))
+
+
+def _run(setting: Setting, target: str, block: bool) -> tuple[Core, float]:
+    """(a core that has counted the whole source, bits per sample)."""
+    core = Core(_build(target, tuple(setting.defines.items())).image, count=True)
+    _open(core, setting.node)
+    core.counter.forget()
+    frames = harness.run(core, Commands().samples(source(), block)).frames
+    return core, sum(8 * len(frame) for frame in frames) / (PACKETS * SLOTS)
+
+
+def _by_function(core: Core) -> dict[str, float]:
+    """Instructions per sample of each function of the runtime."""
+    found = core.counter.by_function().items()
+    return {name: count / (PACKETS * SLOTS) for name, count in found if not name.startswith(HARNESS_PREFIXES)}
+
+
 def measure(setting: Setting, target: str) -> Cost:
-    with tempfile.TemporaryDirectory() as folder:
-        image = c_build.image(Path(folder), target, setting.defines)
-        texts = _texts(Path(folder), target, setting.defines)
-        state = _state_bytes(Path(folder), target, setting.defines)
-    codes = source()
-    counted, sent = {}, 0
-    for block in (True, False):
-        core = Core(image, count=True)
-        _open(core, setting.node)
-        core.counter.forget()
-        frames = harness.run(core, Commands().samples(codes, block)).frames
-        counted[block] = _runtime_instructions(core) / len(codes)
-        sent = sum(8 * len(frame) for frame in frames)
-    core = Core(image)
+    build = _build(target, tuple(setting.defines.items()))
+    block, bits = _run(setting, target, True)
+    single, _ = _run(setting, target, False)
+    core = Core(build.image)
     _open(core, setting.node)
     buffer = harness.run(core, Commands().add(harness.Op.BUFFER, 0)).answers[0][1]
-    return Cost(*texts, state, buffer, _stack(image, setting.node), round(counted[True], 2), round(counted[False], 2), round(sent / len(codes), 3))
+    return Cost(
+        build.path_text, build.session_text, build.check_text, build.state, buffer, _stack(build.image, setting.node),
+        round(sum(_by_function(block).values()), 2), round(sum(_by_function(single).values()), 2), round(bits, 3),
+    )  # fmt: skip
 
 
 def _open(core: Core, node: NodeModel) -> None:
@@ -144,10 +203,6 @@ def _open(core: Core, node: NodeModel) -> None:
     if status != 0:
         raise c_build.BuildError(f"the runtime refuses the model: {status}")
     harness.run(core, Commands().start(1, 1000))
-
-
-def _runtime_instructions(core: Core) -> int:
-    return sum(count for name, count in core.counter.by_function().items() if not name.startswith(HARNESS_PREFIXES))
 
 
 def _stack(image: c_build.Image, node: NodeModel) -> int:
@@ -166,21 +221,19 @@ def _stack(image: c_build.Image, node: NodeModel) -> int:
     return deepest
 
 
-def _texts(folder: Path, target: str, defines: Mapping[str, int]) -> tuple[int, int, int]:
-    """(path, session, check) bytes of code and constant tables."""
+def _texts(compiled: list[Path], target: str) -> tuple[int, int, int]:
+    """(path, session, check) bytes."""
+    listing = c_build.run_tool([c_build.TARGETS[target].tool("size"), "-A", *map(str, compiled)])
     path = session = check = 0
-    for compiled in c_build.objects(folder, target, defines):
-        size = _text_bytes(compiled, target)
-        session += size * (compiled.stem in SESSION)
-        check += size * (compiled.stem in CHECK)
-        path += size * (compiled.stem not in (*SESSION, *CHECK))
+    stem = ""
+    for row in (line.split() for line in listing.splitlines()):
+        if len(row) >= 2 and row[1] == ":":
+            stem = Path(row[0]).stem
+        elif len(row) == 3 and row[0].startswith((".text", ".rodata", ".srodata")):
+            session += int(row[1]) * (stem in SESSION)
+            check += int(row[1]) * (stem in CHECK)
+            path += int(row[1]) * (stem not in (*SESSION, *CHECK))
     return path, session, check
-
-
-def _text_bytes(compiled: Path, target: str) -> int:
-    listing = c_build.run_tool([c_build.TARGETS[target].tool("size"), "-A", str(compiled)])
-    rows = [line.split() for line in listing.splitlines()]
-    return sum(int(row[1]) for row in rows if len(row) == 3 and row[0].startswith((".text", ".rodata", ".srodata")))
 
 
 def _state_bytes(folder: Path, target: str, defines: Mapping[str, int]) -> int:
@@ -193,14 +246,19 @@ def _state_bytes(folder: Path, target: str, defines: Mapping[str, int]) -> int:
     return int(nm.split()[1], 16)
 
 
-def measure_all(targets: tuple[str, ...] = CORES) -> dict[str, dict[str, Cost]]:
+def measure_all(targets: Iterable[str] = CORES) -> Costs:
     return {target: {name: measure(setting, target) for name, setting in settings().items()} for target in targets}
 
 
-def table(costs: Mapping[str, Mapping[str, Cost]]) -> str:
+def recorded() -> Costs:
+    rows = json.loads(RECORD.read_text(encoding="utf-8"))
+    return {target: {name: Cost(**row) for name, row in models.items()} for target, models in rows.items()}
+
+
+def table(costs: Costs) -> str:
     """For people."""
-    names = ("path_text", "session_text", "check_text", "state", "buffer", "stack", "block", "single", "bits_per_sample")
-    lines = ["target  " + "model".ljust(26) + "  ".join(name.rjust(len(name)) for name in names)]
+    names = [field.name for field in fields(Cost)]
+    lines = ["core    " + "model".ljust(26) + "  ".join(name.rjust(len(name)) for name in names)]
     for target, rows in costs.items():
         for model, cost in rows.items():
             values = asdict(cost)
@@ -208,13 +266,78 @@ def table(costs: Mapping[str, Mapping[str, Cost]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    costs = measure_all()
-    print(table(costs))
-    if "--record" in sys.argv[1:]:
-        record = {target: {model: asdict(cost) for model, cost in rows.items()} for target, rows in costs.items()}
-        RECORD.write_text(json.dumps(record, indent=1) + "\n")
+def breakdown(model: str, target: str) -> str:
+    """Where the instructions of a sample go, by function and, on Thumb cores, by kind, for people."""
+    setting = settings()[model]
+    cores = [_run(setting, target, block)[0] for block in (True, False)]
+    functions = [_by_function(core) for core in cores]
+    lines = [f"{model} on {target}, per sample".ljust(44) + "     block    single", *_lines(functions)]
+    if target != "rv32":
+        image = _build(target, tuple(setting.defines.items())).image
+        kinds = [instruction_kinds.executed(image, core.counter, HARNESS_PREFIXES) for core in cores]
+        lines += ["", *_lines([{name: count / (PACKETS * SLOTS) for name, count in found.items()} for found in kinds])]
+    return "\n".join(lines)
+
+
+def _lines(columns: list[dict[str, float]]) -> list[str]:
+    names = sorted(set().union(*columns), key=lambda name: -columns[0].get(name, 0.0))
+    return ["  " + name.ljust(42) + "".join(f"{column.get(name, 0.0):10.2f}" for column in columns) for name in names]
+
+
+def deviations(found: Costs, record: Costs) -> list[str]:
+    """Where figures are not those of the record: counts and texts by more than `TOLERANCE`, either way, and RAM and stack at all."""
+    lines = []
+    for target, rows in found.items():
+        for model, cost in rows.items():
+            before = record.get(target, {}).get(model)
+            if before is None:
+                lines.append(f"{target} {model}: not in the record")
+                continue
+            for name, value in asdict(cost).items():
+                old = getattr(before, name)
+                allowed = 0.0 if name in EXACT else TOLERANCE * old
+                if abs(value - old) > allowed:
+                    lines.append(f"{target} {model}: {name} {value}, recorded {old}")
+    return lines
+
+
+def budget_lines(costs: Costs) -> list[str]:
+    """One line for each budget."""
+    lines = []
+    for budget in BUDGETS:
+        value = budget.of(costs["m0"])
+        verdict = "met" if value <= budget.limit else "MISSED"
+        lines.append(f"{budget.what.ljust(66)} {value:8.1f}  <= {budget.limit:<6g} {verdict}")
+    return lines
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m export.footprint", description="Count what the C runtime costs; compare with the record.")
+    parser.add_argument("--core", action="append", choices=CORES, help="only this one (may be repeated)")
+    parser.add_argument("--json", action="store_true", help="figures as JSON, in the form of the record")
+    parser.add_argument("--record", action="store_true", help=f"write {RECORD.name}, which a test and deploy read")
+    parser.add_argument("--functions", metavar="MODEL", help="instead: instructions of one model, function by function")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = _arguments()
+    cores = tuple(arguments.core or CORES)
+    if arguments.functions:
+        print("\n".join(breakdown(arguments.functions, core) for core in cores))
+        return 0
+    costs = measure_all(cores)
+    text = json.dumps({target: {model: asdict(cost) for model, cost in rows.items()} for target, rows in costs.items()}, indent=1)
+    print(text if arguments.json else table(costs))
+    if arguments.record:
+        if cores != CORES:
+            raise SystemExit("a record has every core: leave --core out")
+        RECORD.write_text(text + "\n", encoding="utf-8")
+    off = deviations(costs, recorded())
+    if not arguments.json:
+        print("\n".join(["", *(budget_lines(costs) if "m0" in costs else []), *off]))
+    return 1 if off else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -79,7 +79,8 @@ typedef struct {
 #define WZ_LINK_SHARED 1    /* several nodes: each packet begins with the node id */
 #define WZ_LINK_PACKETS 2   /* to be or-ed: a radio that keeps packets whole; wz_take gives them without COBS and delimiter */
 
-/* One node between two restarts: 48 bytes on a 32-bit machine, and 16 for `predictive` or 2 * WZ_TAPS (4 more for coded bins), whichever is more. Reading `saturated`, `overruns` and `packet_counter` is
+/* One node between two restarts: 48 bytes on a 32-bit machine, and 16 (64 in all) or, if that is more, 2 * WZ_TAPS, rounded up to 4, 4 more for the
+ * level check and 4 for coded bins. Reading `saturated`, `overruns` and `packet_counter` is
  * welcome; write through the functions below. Order: bytes, halfwords, words, as short offsets reach only the front of a struct. */
 typedef struct {
     uint8_t rate_point;     /* of the next packet to begin */
