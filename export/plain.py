@@ -1,11 +1,12 @@
-"""The arithmetic of the node in unbounded Python integers, sample by sample, as SPEC 3.1, 3.3 and 4.1 put it.
+"""The arithmetic of the node in unbounded Python integers, sample by sample, as SPEC 3.1, 3.3, 4.1, 9, 10 and 11 put it.
 
 Slow and independent of the kernels on purpose: `export.verify` holds them against it wherever the package is installed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 from edge_wz.model import NodeModel
 
@@ -66,3 +67,58 @@ def _predictive_packet(node: NodeModel, codes: Sequence[int], rate_point: int) -
         levels.append(sign * magnitude)
         rebuilt.append(sat16(prediction + sign * ((magnitude * step + 128) >> 8)))
     return levels, rebuilt
+
+
+def indices(node: NodeModel, codes: Sequence[int], rate_point: int = 0) -> list[int]:
+    """What a parser yields of a run from boot on without gaps, for any scheme but `predictive`."""
+    if node.scheme == "layered":
+        return [_layered_prefix(node, code, rate_point) for code in codes]
+    levels = nested_levels(node, codes, rate_point)
+    if node.scheme == "nested":
+        return nested_bins(node, levels, rate_point)
+    packed = _trellis_packet if node.scheme == "trellis" else _syndrome_packet
+    return [index for packet in _packets(node, levels) for index in packed(node, packet, rate_point)]
+
+
+def _packets(node: NodeModel, levels: Sequence[int]) -> Iterator[list[int]]:
+    """Levels plus 32768."""
+    for start in range(0, len(levels), node.packet_samples):
+        yield [level + 32768 for level in levels[start : start + node.packet_samples]]
+
+
+def _trellis_packet(node: NodeModel, packet: list[int], rate_point: int) -> list[int]:
+    q, register = int(node.rate_points[rate_point].modulus), 0
+    syndromes = []
+    for u in packet:
+        z = u // q % 4
+        register ^= (node.h0 if z & 1 else 0) ^ (node.h1 if z & 2 else 0)
+        syndromes.append(register & 1)
+        register >>= 1
+    for bit in range(node.memory):
+        syndromes[bit % len(packet)] ^= register >> bit & 1
+    return [2 * (u % q) + syndrome for u, syndrome in zip(packet, syndromes, strict=True)]
+
+
+def _syndrome_packet(node: NodeModel, packet: list[int], rate_point: int) -> list[int]:
+    point = node.rate_points[rate_point]
+    q, size = int(point.modulus), 1 << (node.packet_samples - 1).bit_length()
+    found = [u % q for u in packet]
+    for plane, sent in enumerate(point.sent.tolist()):
+        bits = [u // q >> plane & 1 for u in packet] + [0] * (size - len(packet))
+        step = 1
+        while step < size:
+            bits = [bit if i & step else bit ^ bits[i + step] for i, bit in enumerate(bits)]
+            step *= 2
+        for i, (bit, is_sent) in enumerate(zip(bits[: len(packet)], sent, strict=False)):
+            found[i] += q << plane if bit and is_sent else 0
+    return found
+
+
+def _layered_prefix(node: NodeModel, code: int, rate_point: int) -> int:
+    point = node.rate_points[rate_point]
+    interval = sum(threshold <= code for threshold in point.thresholds.tolist())
+    alphabets, layers = point.alphabets, point.layers_sent
+    prefix = 0
+    for layer in range(layers):
+        prefix = prefix * alphabets[layer] + int(point.messages[interval, layer])
+    return prefix + sum(math.prod(alphabets[:shorter]) for shorter in range(1, layers))

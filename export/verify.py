@@ -59,7 +59,9 @@ def missing_packages() -> list[str]:
 def _sources(model: Model, samples: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
     """Codes like the source's, and codes at the ends of int16."""
     point = model.node.rate_points[0]
-    spread = 4 * point.step * getattr(point, "modulus", 8)
+    taps = getattr(point, "taps", None)
+    step = point.step if taps is None else (1 << point.shift) / float(np.abs(taps.astype(np.int64)).sum())
+    spread = 4 * step * getattr(point, "modulus", 8)
     slow = np.cumsum(rng.standard_normal(samples)) * spread / 40
     random = np.remainder(slow + spread * rng.standard_normal(samples) + 32768, 65536) - 32768
     yield "random", np.clip(np.rint(random), -32768, 32767).astype(np.int16)
@@ -78,9 +80,9 @@ def _sources(model: Model, samples: int, rng: np.random.Generator) -> Iterator[t
 def _integers(model: Model, rate_point: int, inputs: str, codes: np.ndarray) -> list[Row]:
     received = through_packets(model, codes, rate_point)
     listed = codes.tolist()
-    if model.node.scheme == "nested":
-        expected = plain.nested_bins(model.node, plain.nested_levels(model.node, listed, rate_point), rate_point)
-        return [_exact("bins", rate_point, inputs, received.values, expected)]
+    if model.node.scheme != "predictive":
+        part = "bins" if model.node.scheme == "nested" else "indices"
+        return [_exact(part, rate_point, inputs, received.values, plain.indices(model.node, listed, rate_point))]
     levels, rebuilt = plain.predictive_levels(model.node, listed, rate_point)
     return [
         _exact("levels", rate_point, inputs, received.values, levels),

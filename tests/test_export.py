@@ -1,6 +1,7 @@
 """`edge-wz export`: graphs, parity, and what is said when implementations differ."""
 
 import json
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from edge_wz.model import Model, SideFilter, frozen
 from export import plain, verify
 from export.cli import export
 from export.integerize import nested_rate_point
+from tests import random_models
 from tests.reference import nested as reference
 from training import design
 from training.data import from_columns
@@ -72,6 +74,14 @@ def test_predictive_bundles_have_integers_to_compare():
     model = design.design(from_columns({"x": walk}, 1.0), "x", (), "predictive", step=0.5)
     rows = verify.verify(model, 2000)
     assert verify.passed(rows) and {row["part"] for row in rows} == {"levels", "reconstructions"}
+
+
+@pytest.mark.parametrize("scheme", list(random_models.MAKERS))
+def test_every_scheme_has_integers_to_compare(scheme):
+    for number in range(3):
+        node = random_models.random_model(scheme, random.Random(f"{scheme} {number}"))
+        rows = verify.verify(Model(node=node, decoder=""), 400)
+        assert verify.passed(rows) and len(rows) >= 2 * len(node.rate_points)
 
 
 @pytest.mark.slow
