@@ -188,7 +188,9 @@ def test_bundles_travel(tmp_path):
     assert (again.node.memory, again.node.h0, again.node.h1) == (6, 0o103, 0o24)
 
 
-@pytest.mark.parametrize("code", [(3, 0o13, 0o13), (3, 0o12, 0o4), (3, 0o23, 0o4), (3, 0o5, 0o2), (0, 1, 1), (1, 0o3, 0o2), (11, 0o4001, 0o4), (3, 0o13, 0), (3, 0o17, 0o6)])
+@pytest.mark.parametrize("code", [
+    (3, 0o13, 0o13), (3, 0o12, 0o4), (3, 0o23, 0o4), (3, 0o5, 0o2), (0, 1, 1), (1, 0o3, 0o2), (11, 0o4001, 0o4), (3, 0o13, 0), (3, 0o17, 0o6),
+])
 def test_codes_that_are_none(code):
     with pytest.raises(FormatError, match="memory"):
         blob.make_trellis(32, 100, 0, 1.0, 0.0, code, [(2, 4, 8, [1])])
