@@ -90,7 +90,7 @@ def rows(figure: str, samples: int) -> list[list[Any]]:
     for scheme, asked in CASES:
         if scheme == "predictive":
             asked = {"step": float(np.sqrt(12.0 * fidelity))}
-        options: dict[str, Any] = {"packet_samples": PACKET, "grid": GRID, "samples": 200_000, "side": ("y",), **asked}
+        options: dict[str, Any] = {"packet_samples": PACKET, "grid": GRID, "samples": 100_000, "side": ("y",), **asked}
         model = design.from_state_space(source.state_space(), scheme, **options)
         lines = measured(source, model, samples)
         if scheme == "trellis":
@@ -101,7 +101,7 @@ def rows(figure: str, samples: int) -> list[list[Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=1 << 18)
+    parser.add_argument("--samples", type=int, default=1 << 17)
     parser.add_argument("--figures", default="fig5,fig7")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
