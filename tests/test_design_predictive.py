@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from edge_wz.errors import DesignError, InputError
+from training import design_predictive as predictive
 from training.cdf_fit import fit_table, integer_cdf, symbols_of
 from training.data import from_columns
 from training.design import design
 from training.design_predictive import measure_predictive
-from training.material import from_arrays
+from training.material import from_arrays, wanders
+from training.rivals import UNUSED
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +78,12 @@ def test_refusals(drift):
         design(from_columns({"x": drift[:1000]}), "x", scheme="predictive", step=0.5, packet_samples=512)
     with pytest.raises(InputError, match="below half a code"):
         design(from_columns({"x": drift[:2000] + np.random.default_rng(1).random(2000)}), "x", max_error=1e-9)
+
+
+def test_where_the_level_wanders_rows_predict_changes():
+    rng = np.random.default_rng(5)
+    drift = np.cumsum(rng.normal(0, 1, 768)) + np.linspace(0, 2000, 768)
+    noise = rng.normal(0, 100, 768)
+    assert wanders(drift) and not wanders(noise) and not wanders(drift[:64])
+    made = predictive.build(from_arrays(drift, np.empty((768, 0)), (1.0, 0.0)), UNUSED, ((512, 256),), 32, 128)
+    assert all(int(row[0]) == 0 and int(row[1:].sum()) in range(4094, 4099) for row in made.node.predictors[1:])

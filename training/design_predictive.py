@@ -26,8 +26,10 @@ from edge_wz.formats.blob import make_predictive
 from edge_wz.formats.layout import COEF_BITS, MAX_CONTEXTS, MAX_ORDER, MAX_STEP_Q8, MIN_STEP_Q8
 from edge_wz.formats.sections.predictive import escape_classes
 from edge_wz.model import Model, NodeModel, StateSpace
+from training import predictor_rows
 from training.cdf_fit import Table, fit_table, integer_cdf
-from training.material import Material
+from training.material import Material, wanders
+from training.predictor_rows import integer_row
 
 CDF_BITS = 14
 PHASES = 4
@@ -36,11 +38,9 @@ MIN_PACKETS = 12
 DOUBT = 0.5  # standard errors that a choice has to save by
 HELD_OUT = 0.25
 REFITS = 2
-REWEIGHTS = 3
 POSITION_CHOICES = (1, 2, 3, 4, 6, 8)
 CONTEXT_CHOICES = (1, 3, 5, 9)
 RATE_SEARCHES = 12
-MAX_COEF_SUM = 15.9  # keeps the accumulator in 32 bits (SPEC 5.3)
 
 Rows = tuple[np.ndarray, ...]
 Steps = tuple[tuple[int, int], ...]  # (step_q8, rounding_q8) of each rate point
@@ -52,6 +52,7 @@ class Packets:
 
     codes: np.ndarray
     present: np.ndarray
+    wandering: bool = False  # rows predict changes and know no mean
 
     @staticmethod
     def cut(material: Material, size: int, phases: int) -> Packets:
@@ -64,7 +65,7 @@ class Packets:
             present.append(material.present[span].reshape(whole, size))
         rows, there = np.concatenate(codes), np.concatenate(present)
         used = there.any(axis=1)
-        return Packets(np.ascontiguousarray(rows[used]), np.ascontiguousarray(there[used]))
+        return Packets(np.ascontiguousarray(rows[used]), np.ascontiguousarray(there[used]), wanders(material.in_codes))
 
     def run(self, node: NodeModel, point: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Payload sizes in bytes, levels and reconstructions, by the codec."""
@@ -88,6 +89,7 @@ class Numbers:
 
 
 PLAIN = Numbers(2, False, 3, 5)  # what a choice has to beat
+CAUTIOUS = Numbers(2, False, 1, 3)  # the same where the level wanders: the rows held out are as lucky as those before them
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +185,9 @@ def promised_error(kind: str, steps: Steps, material: Material) -> float | None:
 
 
 def _choose(fitting: Packets, held: Packets, steps: Steps) -> Numbers:
-    """One dimension after another, each by the bits of the held-out packets."""
+    """One dimension after another, each by the bits of the held-out packets; those tell nothing of a level that wanders."""
+    if fitting.wandering:
+        return CAUTIOUS
     rows_of = cache(partial(fit_rows, fitting, steps=steps))
 
     def costs(numbers: Numbers) -> np.ndarray:
@@ -301,48 +305,18 @@ def fit_rows(packets: Packets, order: int, steps: Steps, hold: bool = False) -> 
     source = np.where(packets.present, packets.codes.astype(np.float64), np.nan)
     mean = float(np.nanmean(source))
     if hold:
-        return (_integer_row(np.array([mean])), np.array([0, 1 << COEF_BITS]))
+        return (integer_row(np.array([mean])), np.array([0, 1 << COEF_BITS]))
     size = packets.codes.shape[1]
     order = min(order, size - 1)
     finest = min(range(len(steps)), key=lambda k: steps[k][0])
     past = source
     rows: Rows = ()
     for _ in range(1 + REFITS):
-        rows = tuple(_fit_row(source, past, p, order, steps[finest][0] / 256, mean) for p in range(order + 1))
+        fit = predictor_rows.fit_changes if packets.wandering else predictor_rows.fit_row
+        rows = tuple(fit(source, past, p, order, steps[finest][0] / 256, mean) for p in range(order + 1))
         _, _, recon = packets.run(plain_node(Shape(rows, (), 1, steps), size), finest)
         past = recon.astype(np.float64)
     return rows
-
-
-def _fit_row(source: np.ndarray, past: np.ndarray, p: int, order: int, step: float, mean: float) -> np.ndarray:
-    """Least absolute residuals, by reweighting: bits grow with the logarithm of a residual, not with its square."""
-    if p == 0:
-        return _integer_row(np.array([mean]))
-    slots = [p] if p < order else range(p, source.shape[1])
-    window = np.lib.stride_tricks.sliding_window_view(past, p, axis=1)  # [:, k] = slots k .. k+p-1
-    columns = np.concatenate([window[:, n - p, ::-1] for n in slots]) - mean
-    wanted = np.concatenate([source[:, n] for n in slots]) - mean
-    there = ~np.isnan(wanted) & ~np.isnan(columns).any(axis=1)
-    if there.sum() < 4 * (p + 1):
-        return _integer_row(np.array([0.0, 1.0] + [0.0] * (p - 1)))
-    X, target = np.column_stack([np.ones(there.sum()), columns[there]]), wanted[there]
-    ridge = np.diag([1e-9] + [step * step / 12 * 0.1 + 1e-6] * p)
-    weights = np.ones(len(target))
-    for _ in range(1 + REWEIGHTS):
-        weighted = X * weights[:, None]
-        beta = np.linalg.solve(weighted.T @ X + ridge * weights.sum(), weighted.T @ target)
-        residual = target - X @ beta
-        weights = 1 / np.sqrt(residual * residual + step * step)
-        weights /= weights.mean()
-    bias = beta[0] + mean * (1 - beta[1:].sum())
-    return _integer_row(np.concatenate([[bias], beta[1:]]))
-
-
-def _integer_row(row: np.ndarray) -> np.ndarray:
-    """Q12, within what SPEC 5.3 allows."""
-    if np.abs(row[1:]).sum() > MAX_COEF_SUM:
-        row = np.concatenate([row[:1], [1.0], np.zeros(len(row) - 2)])
-    return np.rint(row * (1 << COEF_BITS)).astype(np.int64)
 
 
 def is_hold(rows: Rows) -> bool:

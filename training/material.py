@@ -23,6 +23,9 @@ from training.data import Recording, choose_scale
 MIN_SAMPLES = 200
 STATE_SLOTS = 16  # of the quantiser: L-1 samples of history and the count of saturated ones
 COPY_CORRELATION = 1 - 1e-12
+WANDERING_BLOCK = 64  # samples
+FEWEST_CROSSINGS = 3
+WANDERING_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,19 @@ def from_arrays(values: np.ndarray, side: np.ndarray, grid: tuple[float, float] 
         offset,
         0.0 if on_grid else scale / 2,
     )
+
+
+def wanders(values: np.ndarray) -> bool:
+    """Whether the level (NaN = missing) has not settled: it is most of the variance, and crossed its mean too seldom to say where it will be
+    next. Half a day of a room's temperature does; what is predicted then had better be changes."""
+    blocks = len(values) // WANDERING_BLOCK
+    table = values[: blocks * WANDERING_BLOCK].reshape(blocks, WANDERING_BLOCK)
+    levels = np.array([np.nanmean(row) for row in table if not np.isnan(row).all()])
+    if levels.size < 2:
+        return False
+    above = levels > levels.mean()
+    few = np.count_nonzero(above[1:] != above[:-1]) < FEWEST_CROSSINGS
+    return bool(few and np.var(levels) > WANDERING_SHARE * np.nanvar(values))
 
 
 def _check_neighbour(path: str, source: str, name: str, values: np.ndarray, column: np.ndarray) -> None:

@@ -7,6 +7,8 @@ better steadied is decided on held-out rows: on slow data own samples alone are 
 Steadied moments weigh windows by the inverse square of the scale tracked there, so that a few wild hours do not set the weights of the
 quiet ones, where the cell leaves most open; time may run either way, and every value is one more cell's noise less certain. On 700
 samples that is worth a tenth of the squared error. With neighbours it loses: too few windows count then.
+
+Where a level `wanders`, every level is made as likely: weights of own values sum to 1, those of each neighbour to 0.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,6 +24,7 @@ from edge_wz.decoders import refinement as kernel
 from edge_wz.decoders.refinement import MAX_NEIGHBOURS, OWN_REACH, SCALE_REACH, SIDE_REACH, Weights, features
 from edge_wz.errors import DesignError
 from edge_wz.model import RefinementModel, frozen
+from training.material import wanders
 
 PASSES = 3
 HELD_OUT = 0.25
@@ -32,6 +36,7 @@ BASES = (0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4)  # of the standard devia
 START = (0.3, 0.5, 5.0)  # base, gain, degrees
 ROUNDS = 2
 SEARCH_SAMPLES = 12_000
+ANY_LEVEL = 100.0  # times the variance seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +139,11 @@ def _fit_point(stream: Stream, passes: int, steady: bool) -> tuple[np.ndarray, n
     """Moments and densities, one row for each pass."""
     means, covs, densities = [], [], []
     weight = _weight(stream, *joint_moments(stream)) if steady else None
+    wandering = wanders(np.where(stream.known, stream.x, np.nan))
     for _ in range(passes):
         mean, cov = joint_moments(stream, weight)
+        if wandering:
+            cov = _any_level(cov)
         density, values = _fit_density(stream, mean, cov)
         means.append(mean)
         covs.append(cov)
@@ -173,6 +181,15 @@ def _steadied(mean: np.ndarray, cov: np.ndarray, noise: float) -> tuple[np.ndarr
     mirror = np.concatenate([[0], np.arange(mean.size - 1, 0, -1)])
     cov = 0.5 * (cov + cov[np.ix_(mirror, mirror)])
     return 0.5 * (mean + mean[mirror]), cov + np.diag(noise * (mirror > 0))
+
+
+def _any_level(cov: np.ndarray) -> np.ndarray:
+    """The source and each neighbour at levels of their own, far wider than those seen."""
+    edges = [0, *range(1 + 2 * OWN_REACH, len(cov) + 1, 2 * SIDE_REACH + 1)]
+    wide = cov.copy()
+    for first, last in pairwise(edges):
+        wide[first:last, first:last] += ANY_LEVEL * cov[first, first]
+    return wide
 
 
 def _weight(stream: Stream, mean: np.ndarray, cov: np.ndarray, density: np.ndarray | None = None) -> np.ndarray:
