@@ -20,16 +20,14 @@ static inline const int32_t *row_of(const wz_predictive_blob_t *blob, uint32_t s
 }
 
 /* Prediction (SPEC 4.1). Two reconstructions lie in each word; those that are not there yet are zero, whatever stands behind a short row. */
-#define PAIR(k)                                                    \
-    if (order > 2 * (k)) {                                         \
-        acc += row[2 * (k) + 1] * (int16_t)recon[k];               \
-        acc += row[2 * (k) + 2] * ((int32_t)recon[k] >> 16);
-
-static WZ_APART int32_t predict(const wz_encoder_t *encoder, uint32_t order, const int32_t *row)
+static WZ_APART int32_t predict(const wz_encoder_t *encoder, int32_t order, const int32_t *row)
 {
     const uint32_t *recon = encoder->source.predictor.recon;
     int32_t acc = row[0] + ((int32_t)1 << (WZ_COEF_BITS - 1));
-    PAIR(0) PAIR(1) PAIR(2) }}}
+    for (; order > 0; order -= 2, row += 2) {
+        uint32_t pair = *recon++;
+        acc += row[1] * (int16_t)pair + row[2] * ((int32_t)pair >> 16);
+    }
     return wz_sat16(acc >> WZ_COEF_BITS);
 }
 
