@@ -24,6 +24,8 @@ from edge_wz.deploy.device import Info  # noqa: E402
 from edge_wz.deploy.link import open_port  # noqa: E402
 from edge_wz.deploy.procedure import Options, Order  # noqa: E402
 from edge_wz.errors import LinkError  # noqa: E402
+from firmware_sim import firmware  # noqa: E402
+from firmware_sim.host_board import HostBoard  # noqa: E402
 from tests import daemon_driver  # noqa: E402
 from tests.deploy_driver import (  # noqa: E402
     QUICK,
@@ -35,6 +37,7 @@ from tests.deploy_driver import (  # noqa: E402
     quick_model,
     wait_for,
 )
+from tests.test_device_wire import resealed  # noqa: E402
 
 
 @pytest.fixture
@@ -101,6 +104,36 @@ def test_reasons_to_refuse(info: Info, says: str) -> None:
     image = b"\0" * 100
     problems = [row.problem for row in costs.rows(quick_model().node, image, info) if row.problem]
     assert len(problems) == 1 and says in problems[0]
+
+
+@pytest.mark.parametrize(("place", "value", "reason"), [
+    (40, 99, "image check"), (4, 2, "image version: its firmware is older than this model"),
+    (32 + 4, 9, "blob version: its firmware is older than this model"), (32 + 47, 0x7F, "blob overflow"),
+])  # fmt: skip
+def test_an_image_that_the_node_refuses(
+    node: Node, monkeypatch: pytest.MonkeyPatch, place: int, value: int, reason: str
+) -> None:
+    pack = procedure.images.pack
+    spoil = damaged if reason == "image check" else resealed
+    with node.sampling():
+        assert node.deploy(quick_model()).outcome == "deployed"
+        monkeypatch.setattr(procedure.images, "pack", lambda image: spoil(pack(image), place, value))
+        result = node.deploy(quick_model(32))
+    assert (result.exit_code, result.after) == (9, quick_model().model_id.hex())
+    assert result.detail == f"the node refuses the image: {reason}; the node keeps its model"
+    assert running(node) == (quick_model().model_id.hex(), None)
+
+
+def damaged(raw: bytes, place: int, value: int) -> bytes:
+    return raw[:place] + bytes([raw[place] ^ value]) + raw[place + 1 :]
+
+
+def test_firmware_that_lacks_the_scheme(tmp_path: Path) -> None:
+    older = firmware.build(firmware.HOST, tmp_path, "-DWZ_WITH_NESTED=0", name="older")
+    with HostBoard(older, tmp_path) as board:
+        result = procedure.deploy(lambda: open_port(board.port), Order(quick_model(), "n1", 1), QUICK, Quiet())
+    assert (result.outcome, result.exit_code) == ("refused", 9)
+    assert result.detail == "its firmware has no nested: build one that has"
 
 
 def test_without_packets_the_old_model_stays(node: Node) -> None:
@@ -263,6 +296,8 @@ def test_ports_that_cannot_be_opened(node: Node, tmp_path: Path) -> None:
         open_port(str(tmp_path / "nowhere"))
     with pytest.raises(LinkError, match="refused"):
         open_port(f"tcp://127.0.0.1:{daemon_driver.free_port()}")
+    with pytest.raises(LinkError, match="null: not a serial port"):
+        open_port("/dev/null")
     link = node.open()
     with pytest.raises(LinkError, match=r"tty is locked by process \d+ \("):
         node.open()

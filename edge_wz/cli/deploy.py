@@ -131,7 +131,8 @@ def _print(results: Sequence[Result]) -> None:
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     for result in results:
         if result.exit_code:
-            click.echo(f"edge-wz: {_called(result)}: {result.detail}", err=True)
+            known = bool(result.name) or result.node_id is not None
+            click.echo(f"edge-wz: {f'{_called(result)}: ' if known else ''}{result.detail}", err=True)
         else:
             click.echo(f"{_called(result)}: {result.detail}")
     if len(results) > 1 and any(result.exit_code for result in results):

@@ -28,7 +28,7 @@ REOPEN_EVERY_S = 0.5
 PROOF_MARGIN_S = 10.0
 PROOF_SLACK = 1.25  # clocks of cheap nodes
 TRIAL_MARGIN_S = 30
-CORRUPT, TOO_LARGE = 9, 2
+CORRUPT = 9
 
 
 @dataclass(frozen=True)
@@ -248,13 +248,26 @@ def _upload(session: Session, image: bytes, show: Show, result: Result) -> None:
                 result.uploaded_bytes = len(image)
                 return
             except RefusedRequest as error:
-                kept = f"{error}; the node keeps its model"
-                raise DeployError(kept) from None
+                raise DeployError(f"{_refusal(session, image, error)}; the node keeps its model") from None
             except LinkError:
                 if attempt == UPLOAD_TRIES:
                     raise
                 result.breaks += 1
                 session.reopen()
+
+
+def _refusal(session: Session, image: bytes, error: RefusedRequest) -> str:
+    """Why the node does not take an image that it has: it says so when it is told to run it."""
+    if error.rc != CORRUPT:
+        return str(error)
+    try:
+        session.device.test(images.image_hash(image))
+    except RefusedRequest as refused:
+        older = ": its firmware is older than this model" if refused.reason.endswith("version") else ""
+        return f"the node refuses the image: {refused.reason or 'no reason given'}{older}"
+    except LinkError:
+        pass
+    return str(error)
 
 
 def _prove(

@@ -44,11 +44,12 @@ ERRORS = {
 
 
 class RefusedRequest(LinkError):
-    """The node answered with an error. `rc`: SPEC 12.2."""
+    """The node answered with an error. `rc`: SPEC 12.2; `reason`: in its words."""
 
     def __init__(self, what: str, rc: int, reason: str) -> None:
         super().__init__(f"{what}: the node refuses: {ERRORS.get(rc, f'error {rc}')}" + (f" ({reason})" if reason else ""))
         self.rc = rc
+        self.reason = reason
 
 
 class WireTransport:

@@ -14,6 +14,10 @@ def why_not_open(device: str, error: OSError | ValueError) -> str:
     """One line about a serial port that pyserial could not open exclusively."""
     if isinstance(error, OSError) and (error.errno in LOCKED or "exclusively lock" in str(error)):
         return f"{device} is locked by {' and '.join(holders(device)) or 'a process of another user'}"
+    if isinstance(error, OSError) and error.errno == errno.EACCES:
+        return f"{device}: {os.strerror(errno.EACCES)} (on Debian, serial ports are for the group dialout)"
+    if f"({errno.ENOTTY}, " in str(error):  # pyserial hides the number in its words
+        return f"{device}: not a serial port"
     if isinstance(error, OSError) and error.errno:
         return f"{device}: {os.strerror(error.errno)}"
     return f"{device}: {error}"
