@@ -110,4 +110,4 @@ def _show_table(nodes: Sequence[Row], chosen: Sequence[Column]) -> None:
         table.add_column(title, justify="left" if title in (*SENT[:2], "encoder") else "right")
     for row in nodes:
         table.add_row(*(text(row) for _, text in chosen))
-    Console(width=None if sys.stdout.isatty() else 150).print(table)
+    Console(width=None if sys.stdout.isatty() else 170).print(table)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import json
 from collections.abc import Mapping
@@ -29,8 +31,9 @@ CHIPS = [
     pytest.param("thumb", marks=[pytest.mark.arm, pytest.mark.emulator]),
     pytest.param("thumb:m3", marks=[pytest.mark.arm, pytest.mark.emulator]),
     pytest.param("qemu", marks=[pytest.mark.arm, pytest.mark.qemu, pytest.mark.deploy]),
-    pytest.param("qemu:microbit", marks=[pytest.mark.arm, pytest.mark.qemu, pytest.mark.deploy]),
 ]
+KEPT = contextlib.ExitStack()  # to the end of the process: what was compiled
+atexit.register(KEPT.close)
 NO_CLOCK = RunSpec(start_ms=0)
 RUNTIME = CHIPS[:3]
 SAMPLES = 400
@@ -57,9 +60,14 @@ def readings(members: tuple[Member, ...]) -> dict[str, np.ndarray]:
 
 def sent_by(name: str, run: RunSpec, members: tuple[Member, ...] = ()) -> Mapping[str, Transmission]:
     members = members or fleet()
-    with Backends([name]) as backends:
-        chosen: Mapping[int, Backend] = backends.prepare([member.node_id for member in members])
-        return simulate.transmit(members, readings(members), run, ChannelSpec(), 1, backends=chosen).sent
+    chosen = dict.fromkeys([member.node_id for member in members], backend(name))
+    return simulate.transmit(members, readings(members), run, ChannelSpec(), 1, backends=chosen).sent
+
+
+@functools.cache
+def backend(name: str) -> Backend:
+    """Made once: one serves many runs."""
+    return KEPT.enter_context(Backends([name])).prepare([1])[1]
 
 
 @functools.cache
@@ -90,9 +98,8 @@ def test_instructions_are_counted_packet_by_packet() -> None:
     setting = footprint.settings()["everything"]
     member = Member(1, "n1", replace(nested_model(), node=setting.node))
     values = setting.node.to_units(footprint.source())
-    with Backends(["thumb"]) as backends:
-        run = RunSpec(0, shared_link=False)
-        sent = simulate.transmit((member,), {"n1": values}, run, ChannelSpec(), 1, backends=backends.prepare([1])).sent["n1"]
+    run = RunSpec(0, shared_link=False)
+    sent = simulate.transmit((member,), {"n1": values}, run, ChannelSpec(), 1, backends={1: backend("thumb")}).sent["n1"]
     assert sent.core == "m0" and sent.instructions is not None
     assert len(sent.instructions) == sent.counters.data_packets + 1
     measured = json.loads(footprint.RECORD.read_text())["m0"]["everything"]["single"]

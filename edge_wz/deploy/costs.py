@@ -103,7 +103,7 @@ def _estimated(node: NodeModel, core: str) -> list[Row]:
     found = measured(node, core)
     if found is None:
         return [Row("instructions a sample", "-", "", f"{node.scheme} was not measured on {core}")]
-    note = f"estimate: measured with {found.example} on {core}"
+    note = f"estimate: measured with {found.example}, compiled alone, on {core}"
     return [
         Row("flash of the code", f"{found.text_bytes} B", "", note + ", in the firmware already"),
         Row("RAM of the state", f"{found.state_bytes} B", "", note),
