@@ -17,7 +17,7 @@ schemes = pytest.mark.parametrize("scheme", list(MAKERS))
 
 @runtime_machines.host
 @schemes
-@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(rng=st.randoms(use_true_random=False), samples=st.integers(1, 300))
 def test_c_sends_what_numba_sends(scheme, rng, samples):
     run = random_runs.random_run(scheme, rng, samples)
