@@ -82,7 +82,7 @@ class Bench:
         halves = load_recording(folder / case.file, columns, thin=case.thin).split()
         request = design_refined.Request("step", (case.step,), "refine", "decoded", packet_samples, HELLO_EVERY)
         fit, test = (gather(half, case.source, side) for half in halves)
-        test = _on_grid(test, fit)
+        test = on_grid(test, fit)
         if side:
             frozen = [design_refined.Neighbour.fit(column, case.step, request) for column in fit.side.T]
             fit, test = (_with_side(half, frozen) for half in (fit, test))
@@ -124,7 +124,7 @@ def _times(step: tuple[int, int], factor: float) -> tuple[int, int]:
     return max(256, round(step[0] * factor)), round(max(256, round(step[0] * factor)) * step[1] / step[0])
 
 
-def _on_grid(test: Material, fit: Material) -> Material:
+def on_grid(test: Material, fit: Material) -> Material:
     """The codes of the node, whose scale comes from the first half."""
     exact = np.where(test.present, (test.values - fit.offset) / fit.scale, 0.0)
     codes = np.clip(np.rint(exact), -32768, 32767).astype(np.int16)
