@@ -51,7 +51,8 @@ class Coded:
             error = np.where(packets.present, recon - packets.codes, 0.0)
             moved = np.where(packets.present, np.abs(levels), 0).sum(axis=1) * (step.step_q8 / 256)
             columns.append((8.0 * sizes, (error**2).sum(axis=1), moved, np.abs(error).max(axis=1)))
-        return Coded(*(np.stack(rows, axis=1) for rows in zip(*columns, strict=True)), int(packets.present.sum()))
+        bits, square, activity, largest = (np.stack(rows, axis=1) for rows in zip(*columns, strict=True))
+        return Coded(bits, square, activity, largest, int(packets.present.sum()))
 
     def pick(self, points: np.ndarray) -> tuple[float, float, float]:
         """Bits per sample, rmse and largest error when packet p is coded with points[p]."""
@@ -100,7 +101,7 @@ def measure(case: Case, size: int, folder: Path) -> None:
     test = on_grid(test, fit)
     step_q8 = predictive.coding_step("step", case.step, fit)[0]
     steps = [max(256, round(step_q8 * factor)) for factor in LADDER]
-    ladders = [[], []]  # type: list[list[tuple[float, float, float]]]
+    ladders: list[list[tuple[float, float, float]]] = [[], []]
     for step in steps:
         alone = predictive.build(fit, rivals.UNUSED, ((step, step // 2),), size, HELLO_EVERY)
         for ladder, half in zip(ladders, (fit, test), strict=True):
