@@ -7,6 +7,7 @@ store, whose numbers the comparison with the truth reads back.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import sqlite3
@@ -28,7 +29,7 @@ from firmware_sim.fleet import Member, fleet_toml
 from firmware_sim.links import open_link
 from firmware_sim.simulate import Advance, NodeOutcome, Run, deliver, link_numbers, outcome_of
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0  # it may have to compile first
 ARRIVE_TIMEOUT_S = 60.0  # without a byte
 STOP_TIMEOUT_S = 300.0
 
@@ -111,18 +112,20 @@ def decode(
 ) -> tuple[list[NodeOutcome], int]:
     """Send the deliveries to a daemon over TCP, on one shared link; what its store holds, and bytes on the link.
 
-    `folder`: where fleet file, spool, store and log stay, "" for nowhere.
+    `folder`: where fleet file, spool, store and log stay; "": nowhere, unless the daemon fails.
     """
-    with tempfile.TemporaryDirectory(prefix="edge_wz_") as scratch:
-        place, port = Path(folder or scratch), free_port()
-        prepare(place, members, port)
-        with daemon(place) as process:
-            wait_for_port(process, place, port)
-            with open_link(f"tcp://127.0.0.1:{port}", [], 0) as link:
-                deliver(link, run.deliveries, link_numbers(members, True), pace, advance)
-            wait_for_bytes(process, place, link.bytes_written)
-            stop(process, place)
-        return outcomes(place, members, samples, run), link.bytes_written
+    place, port = Path(folder or tempfile.mkdtemp(prefix="edge_wz_")), free_port()
+    prepare(place, members, port)
+    with daemon(place) as process:
+        wait_for_port(process, place, port)
+        with open_link(f"tcp://127.0.0.1:{port}", [], 0) as link:
+            deliver(link, run.deliveries, link_numbers(members, True), pace, advance)
+        wait_for_bytes(process, place, link.bytes_written)
+        stop(process, place)
+    found = outcomes(place, members, samples, run)
+    if not folder:
+        shutil.rmtree(place)
+    return found, link.bytes_written
 
 
 def prepare(folder: Path, members: Sequence[Member], port: int) -> None:
