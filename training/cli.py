@@ -62,7 +62,7 @@ def learning_options(command: Options) -> Options:
 @click.option("--step", type=float, help="Width of a quantizer cell, sensor units.")
 @click.option("--out", required=True, metavar="M.ewz", type=click.Path(dir_okay=False), help="The bundle to write.")
 @click.option("--method", type=click.Choice(["analytic", "gradient"]), default="analytic", show_default=True,
-              help="By estimated moments, or by gradients (nested only, needs torch).")
+              help="By estimated moments, or by gradients (nested and layered, needs torch).")
 @click.option("--decoder", help="nested: nearest, posterior, kalman; predictive: midpoint, kalman, refine, auto.")
 @click.option("--side-as", type=click.Choice(["decoded", "true"]), default="decoded", show_default=True,
               help="refine, auto: neighbours as a gateway decodes them, or as recorded.")

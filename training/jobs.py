@@ -49,11 +49,31 @@ def train(recording: Recording, source: str, side: tuple[str, ...], out: str, op
     return training_report(model, out, recording)
 
 
+def _learn_layers(recording: Recording, source: str, side: tuple[str, ...], out: str, options: dict[str, Any]) -> Report:
+    from training import layered_learn  # torch comes in here only
+
+    unread = [name for name in LEARNING if options[name] is not None and name not in ("recipe", "seed")]
+    if unread:
+        raise InputError(f"--{unread[0].replace('_', '-')} is for scheme nested; layered learns with --recipe and --seed")
+    if not options["layers"] or options["rate"] is not None:
+        raise InputError("scheme layered needs --layers, like 2,2,2, and no --rate: the layers say it")
+    wanted = layered_learn.Options(
+        parse_layers(options["layers"]), options["mode"] or "marginal", options["packet_samples"], options["recipe"] or "default",
+        options["seed"] or 0,
+    )
+    model, members = layered_learn.train(recording, source, side, wanted, _say)
+    model = dataclasses.replace(model, name=options["name"] or source)
+    bundle.save(out, model, members)
+    return training_report(model, out, recording)
+
+
 def _learn(recording: Recording, source: str, side: tuple[str, ...], out: str, options: dict[str, Any]) -> Report:
+    if options["scheme"] == "layered":
+        return _learn_layers(recording, source, side, out, options)
     from training import gradient  # torch comes in here only
 
     if options["rate"] is None or options["scheme"] != "nested":
-        raise InputError("--method gradient learns scheme nested for a --rate")
+        raise InputError("--method gradient learns scheme nested for a --rate, or layered for --layers")
     if options["decoder"] not in (None, "nearest"):
         raise InputError(f"decoder {options['decoder']} knows no filter at the node; --method gradient learns for nearest")
     rates = options["rate"] if isinstance(options["rate"], tuple) else (options["rate"],)

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edge_wz.errors import DesignError
+from edge_wz.model import LayeredRatePoint
 from training.layered_network import Networks, Shape, one_hot
 from training.layered_pairs import Pairs
 
@@ -135,16 +136,24 @@ def _distil(run: _Run, pairs: Pairs, lesson: Lesson, steps: int, say: Say) -> No
         _descend(run, optimiser, loss, schedule, step, "distil", say)
 
 
-def _frozen(run: _Run, pairs: Pairs, lesson: Lesson, steps: int, say: Say) -> None:
-    """Decoder and prior converge behind the encoder's hard symbols."""
+def _frozen(run: _Run, pairs: Pairs, lesson: Lesson, steps: int, say: Say, table: LayeredRatePoint | None = None) -> None:
+    """Decoder and prior converge behind the hard symbols of the encoder, or of a table."""
     parameters = [*run.networks.decoder.parameters(), *run.networks.prior.parameters()]
     optimiser = torch.optim.Adam(parameters, lr=lesson.recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, lesson.recipe.learning_rate / 5)
     for step in range(steps):
         x, y, sigma = _batch(run, pairs)
-        symbols = one_hot(hard_symbols(run.networks, x), lesson.alphabets)
+        hard = hard_symbols(run.networks, x) if table is None else torch.tensor(table_symbols(table, pairs, x.numpy()))
+        symbols = one_hot(hard, lesson.alphabets)
         loss = _loss(run.networks, lesson, x, y, sigma, None, symbols)
         _descend(run, optimiser, loss, schedule, step, "frozen", say)
+
+
+def refit(trained: Trained, pairs: Pairs, table: LayeredRatePoint, steps: int, say: Say = lambda text: None) -> None:
+    """Decoder and prior learn the symbols of another table, a polished one."""
+    lesson, seed = trained.lesson, trained.lesson.seed + 2
+    run = _Run(trained.networks, np.random.default_rng(seed), torch.Generator().manual_seed(seed))
+    _frozen(run, pairs, lesson, steps, say, table)
 
 
 def _together(run: _Run, pairs: Pairs, lesson: Lesson, steps: int, say: Say) -> None:
@@ -266,6 +275,11 @@ def dead_layers(shares: tuple[tuple[float, ...], ...]) -> tuple[str, ...]:
 def hard_symbols(networks: Networks, x: Tensor) -> Tensor:
     """int64[N, layers]."""
     return torch.stack([log.argmax(dim=1) for log in networks.encoder(x)], dim=1)
+
+
+def table_symbols(table: LayeredRatePoint, pairs: Pairs, x: np.ndarray) -> np.ndarray:
+    """int64[N, layers]."""
+    return table.messages[np.searchsorted(table.thresholds, pairs.to_codes(x), side="right")].astype(np.int64)
 
 
 def nested_digits(x: np.ndarray, noise: float, alphabets: tuple[int, ...], period: float = PERIOD) -> np.ndarray:
