@@ -79,12 +79,13 @@ def _against_rate(axis: Any, rows: list[Row]) -> None:
     rungs = [name for name in dict.fromkeys(row["rung"] for row in rows) if not name.startswith("trellis") or name.endswith(f"N = {LONG}")]
     for at, rung in enumerate(rungs):
         line = sorted((row for row in rows if row["rung"] == rung), key=lambda row: row["bits"])
-        style = {"color": COLOURS[rung.split()[0]], "marker": MARKERS[at % len(MARKERS)]}
+        style = {"color": COLOURS[rung.split()[0]], "marker": MARKERS[at % len(MARKERS)], "markersize": 5}
         axis.errorbar(*zip(*((row["bits"], row["gap_db"]) for row in line), strict=True), yerr=[row["interval_db"] or 0.0 for row in line],
                       label=rung.split(",")[0], capsize=2, **style)  # fmt: skip
     axis.axhline(1.53, color="black", linewidth=0.8, linestyle=":")
-    axis.text(1.02, 1.6, "scalar rounding with ideal Slepian-Wolf coding, 1.53 dB", fontsize=7)
-    axis.set(xlabel="payload bits per sample", ylabel="gap to the Wyner-Ziv limit, dB", ylim=(0, None), title="fig5, one long packet or one block")
+    axis.text(0.8, 1.2, "scalar rounding with ideal Slepian-Wolf coding, 1.53 dB", fontsize=7)
+    axis.set(xlabel="payload bits per sample", ylabel="gap to the Wyner-Ziv limit, dB", title="fig5, one long packet or one block")
+    axis.set(xlim=(0.7, 4.3), ylim=(0, 1.15 * max(row["gap_db"] for row in rows)))
     axis.legend(fontsize=7, ncol=2)
     axis.grid(alpha=0.3)
 
@@ -93,8 +94,10 @@ def _against_delay(axis: Any, rows: list[Row]) -> None:
     for row in rows:
         scheme = row["rung"].split()[0]
         axis.plot(max(row["delay_samples"], 1), row["gap_db"], "o", color=COLOURS[scheme])
-        axis.annotate(row["rung"].split(",")[0], (max(row["delay_samples"], 1), row["gap_db"]), textcoords="offset points", xytext=(4, 4), fontsize=7)
-    axis.set(xlabel="gateway delay, samples (nested: none)", ylabel="gap, dB", xscale="log", ylim=(0, None), xlim=(0.7, 3e4), title="R = 2")
+        axis.annotate(row["rung"].split(",")[0], (max(row["delay_samples"], 1), row["gap_db"]), textcoords="offset points", fontsize=7,
+                      xytext=(4, 4) if row["rung"] != "trellis 8, N = 32" else (4, -9))  # fmt: skip
+    axis.set(xlabel="gateway delay, samples (nested: none)", ylabel="gap, dB", xscale="log", xlim=(0.7, 4e4), title="fig5, R = 2")
+    axis.set_ylim(0, 1.15 * max(row["gap_db"] for row in rows))
     axis.grid(alpha=0.3)
 
 
@@ -107,7 +110,7 @@ def _bars(axis: Any, rows: list[Row], column: str, unit: float, title: str) -> N
     axis.barh(names, values, color=[COLOURS[name.split()[0]] for name in names])
     for at, value in enumerate(values):
         axis.text(value, at, f" {value:.3g}", va="center", fontsize=7)
-    axis.set(title=title)
+    axis.set(title=title, xlim=(0, 1.12 * max(values)))
     axis.tick_params(axis="y", labelsize=7)
     axis.invert_yaxis()
 
