@@ -68,7 +68,11 @@ def at_most(count: int, total: int) -> float:
 
 def gap_row(name: str, block: int, rate: float, blocks: int) -> Row:
     source = pair_source(name)
-    model = designed(source, "syndrome", block, rate=rate)
+    return {"figure": name, "rate": rate, **measured(source, designed(source, "syndrome", block, rate=rate), blocks)}
+
+
+def measured(source: PairSource, model: Model, blocks: int) -> Row:
+    block = model.node.packet_samples
     samples = block * max(blocks, -(-LEAST_SAMPLES // block))
     stream = source.generate(samples, TEST_SEED)
     codes, _ = model.node.to_codes(stream["x"])
@@ -85,7 +89,7 @@ def gap_row(name: str, block: int, rate: float, blocks: int) -> Row:
     speed = slice(0, SPEED_SAMPLES // block * block)
     short = transmit(model.node, codes[speed], np.ones(speed.stop, np.bool_)).indices
     return {
-        "figure": name, "scheme": "syndrome", "packet_samples": block, "block": block, "rate": rate, "bits": bits, "samples": samples,
+        "scheme": "syndrome", "packet_samples": block, "block": block, "bits": bits, "samples": samples,
         "step": model.node.rate_points[0].step * model.node.scale, "sqnr_db": sqnr, "gap_db": wyner_ziv_sqnr_db(source.state_space(), bits) - sqnr,
         "interval_db": 1.96 * float(means.std(ddof=1) / means.mean()) / math.sqrt(STRETCHES) * 10 / math.log(10),
         "gap_without_failures_db": wyner_ziv_sqnr_db(source.state_space(), bits) - 10 * math.log10(float(np.var(stream["x"]) / errors[good].mean())),
@@ -233,13 +237,13 @@ def main() -> None:
     out: dict[str, Any] = {}
     if options.cases:
         cases = [case.split(":") for case in options.cases.split(",")]
-        out["gap"] = []
+        out["gaps"] = []
         with progress("gap", len(cases)) as advance:
             for name, block, rate in cases:
-                out["gap"].append(gap_row(name, int(block), float(rate), options.blocks))
+                out["gaps"].append(gap_row(name, int(block), float(rate), options.blocks))
                 advance(1)
                 save(options.json, out)
-        show(out["gap"], COLUMNS)
+        show(out["gaps"], COLUMNS)
     if options.check:
         block, blocks = options.check.split(":")
         out["check"] = [check_row(int(block), int(blocks))]

@@ -19,6 +19,12 @@ from edge_wz.formats import bundle, packet
 from edge_wz.model import Model
 from firmware_sim import field
 from training import design, design_syndrome
+from training.data import from_columns
+from training.plan import Options, make_plan, make_study
+from training.plan_models import as_report, make_models
+from training.plan_nested import NestedTrial
+from training.plan_study import Candidate, Met
+from training.plan_syndrome import try_syndrome
 from training.transmission import Received, transmit, true_levels
 
 LIMIT_FIG5_DB = 17.09  # Wyner-Ziv limit of the SQNR at rate 0; 6.02 dB more for each bit
@@ -285,3 +291,37 @@ def test_commands(quick, made, tmp_path):
     assert report["payload_bits_per_sample"] <= 2.52
     assert LIMIT_FIG5_DB + 15.05 - report["sqnr_db"] < 4.6
     assert report["bin_error_rate"] < 0.05
+
+
+# -------------------------------------------------------------------------------------------------------------- plan
+
+
+@pytest.fixture(scope="module")
+def columns() -> dict[str, np.ndarray]:
+    stream = field.fig5().generate(1024, 3)
+    return {name: np.round(np.asarray(stream[name]), 3) for name in ("x", "y")}
+
+
+def test_plan_says_why_not(columns):
+    recording = from_columns(columns, 1.0)
+    cheap = Met(Candidate(), 100.0, 50.0, np.full(4, 8.0))
+    for size, side, reason in ((32, ("y",), "too short"), (N, (), "no neighbour"), (N, ("y",), "needs at least")):
+        study = make_study(recording, "x", Options("rmse", 0.1, packet_samples=size))
+        assert reason in try_syndrome(study, recording, cheap.rmse, cheap, side, columns).reason
+
+
+def test_plan_adopts_what_was_measured_cheaper(quick, columns, monkeypatch):
+    """The measurement is made up; the choice and the model are not."""
+
+    def cheap(study, recording, rmse, met, side, decoded):
+        if not side:
+            return NestedTrial("no neighbour")
+        return NestedTrial("measured", 0.2 / study.material.scale, rmse, met.bits / 2, study.material.values, 2.0)
+
+    monkeypatch.setattr("training.plan.try_syndrome", cheap)
+    made = make_plan(from_columns(columns, 1.0), ["x", "y"], Options("rmse", 0.05, packet_samples=N, schemes=("predictive", "syndrome")))
+    make_models(made)
+    assert [made.models[name].node.scheme for name in made.order] == ["predictive", "syndrome"]
+    user = made.models[made.order[-1]]
+    assert user.side == made.choices[user.source].candidate.side
+    assert as_report(made)["nodes"][1]["rate"] == 2.0

@@ -25,10 +25,11 @@ from training.evaluate import bootstrap_ratio
 from training.material import COPY_CORRELATION, gather
 from training.plan_energy import Power
 from training.plan_nested import NestedTrial, try_nested
-from training.plan_study import HELD_OUT, Candidate, Columns, Met, Outcome, Study, conditional_variance, with_side
+from training.plan_study import HELD_OUT, Candidate, Columns, Met, Study, conditional_variance, with_side
+from training.plan_syndrome import try_syndrome
 
 KINDS = ("rmse", "max_error", "bits")
-SCHEMES = ("predictive", "nested")
+SCHEMES = ("predictive", "nested", "syndrome")
 SHARES = (0.5, 0.35, 0.2)
 DEAD_ZONE_BELOW = 2.2  # bits per sample: above, a dead zone has nothing to silence
 ROWS_PER_PACKET = 12  # enough to choose tables on some of them and to validate on the last quarter
@@ -90,6 +91,8 @@ class Choice:
     node: NodeModel  # as designed on the first rows: what the final one is like
     scheme: str = "predictive"
     nested_bits: float = 0.0  # where it was measured, at its own rmse
+    syndrome: str = ""
+    rate: float = 0.0  # of `syndrome`
 
 
 @dataclass(eq=False)
@@ -293,16 +296,25 @@ class Planner:
             left.remove(best)
         return sets
 
-
     def nested(self, name: str, rmse: float, met: Met, side: tuple[str, ...]) -> NestedTrial:
         """Whether `nested` could do it cheaper, with the neighbours that tell most."""
         if "nested" not in self.options.schemes:
             return NestedTrial("not asked for")
-        study = self.studies[name]
-        rows = self.recording.samples
-        part = self.recording.part(rows - len(study.material.codes), rows)
         promised = self.options.value if self.options.kind == "max_error" else None
-        return try_nested(study, part, rmse, met, promised, side, self.columns)
+        return try_nested(self.studies[name], self._rows(name), rmse, met, promised, side, self.columns)
+
+    def syndrome(self, name: str, rmse: float, met: Met, side: tuple[str, ...]) -> NestedTrial:
+        """The same for `syndrome`."""
+        if "syndrome" not in self.options.schemes:
+            return NestedTrial("not asked for")
+        if self.options.kind == "max_error":
+            return NestedTrial("promises no largest error")
+        return try_syndrome(self.studies[name], self._rows(name), rmse, met, side, self.columns)
+
+    def _rows(self, name: str) -> Recording:
+        """Those of the study."""
+        rows = self.recording.samples
+        return self.recording.part(rows - len(self.studies[name].material.codes), rows)
 
 
 def ratio(ours: np.ndarray, theirs: np.ndarray) -> Ratio:
@@ -358,23 +370,24 @@ def _choice(planner: Planner, name: str, met: Met, tried: tuple[Tried, ...], dep
         nested="",
         node=study.sent(step_q8, met.candidate.share).model.node,
     )
-    return _or_nested(planner, chosen, met, outcome, rivals[rival])
+    return _or_other(planner, chosen, replace(met, bits=outcome.bits), outcome.rmse, rivals[rival])
 
 
-def _or_nested(planner: Planner, chosen: Choice, met: Met, outcome: Outcome, rival: np.ndarray) -> Choice:
-    """The choice with what `nested` would cost; `nested` itself where it is cheaper at no larger rmse."""
-    name, depth = chosen.name, chosen.depth
+def _or_other(planner: Planner, chosen: Choice, met: Met, rmse: float, rival: np.ndarray) -> Choice:
+    """The choice with what `nested` and `syndrome` would cost; that of them which is cheapest at no larger rmse, if it is cheaper."""
+    name, study = chosen.name, planner.studies[chosen.name]
     side = chosen.candidate.side or (chosen.tried[-1].side if chosen.tried else ())
-    found = planner.nested(name, outcome.rmse, replace(met, bits=outcome.bits), side)
-    measured_bits = 0.0 if found.bits is None else float(found.bits.sum()) / planner.studies[name].validated
-    chosen = replace(chosen, nested=found.reason, nested_bits=measured_bits)
-    if found.bits is None or found.rmse > outcome.rmse or ratio(found.bits, outcome.bits)[2] >= 1.0:
-        return chosen
-    study = planner.studies[name]
-    planner.columns[name] = found.values
-    return replace(
-        chosen, scheme="nested", candidate=Candidate(0.5, "kalman", side), step=found.step,
-        depth=max((1 + planner.depths[other] for other in side), default=depth),
-        rmse=found.rmse * study.material.scale, bits=float(found.bits.sum()) / study.validated,
-        ratio=ratio(found.bits, rival),
-    )  # fmt: skip
+    found = {"nested": planner.nested(name, rmse, met, side), "syndrome": planner.syndrome(name, rmse, met, side)}
+    bits = {scheme: float(one.bits.sum()) / study.validated for scheme, one in found.items() if one.bits is not None}
+    chosen = replace(chosen, nested=found["nested"].reason, nested_bits=bits.get("nested", 0.0), syndrome=found["syndrome"].reason)
+    for scheme in sorted(bits, key=lambda scheme: bits[scheme]):
+        one = found[scheme]
+        if one.bits is None or one.rmse > rmse or ratio(one.bits, met.bits)[2] >= 1.0:
+            continue
+        planner.columns[name] = one.values
+        return replace(
+            chosen, scheme=scheme, candidate=Candidate(0.5, "kalman" if scheme == "nested" else scheme, side), step=one.step, rate=one.rate,
+            depth=max((1 + planner.depths[other] for other in side), default=chosen.depth),
+            rmse=one.rmse * study.material.scale, bits=bits[scheme], ratio=ratio(one.bits, rival),
+        )  # fmt: skip
+    return chosen

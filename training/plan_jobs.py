@@ -49,7 +49,7 @@ def table(made: dict[str, Any]) -> str:
             node["name"], ", ".join(node["side"]) or "-", node["decoder"], node["step"], node["rmse"], node["bits"],
             node["own_bits"], node["rival"], node["rivals"][node["rival"]], ratio, f"{low:.3f} - {high:.3f}",
         ])  # fmt: skip
-    reasons = [f"{node['name']}: {node['why']}; nested {node['nested']}" for node in made["nodes"]]
+    reasons = [f"{node['name']}: {node['why']}; nested {node['nested']}; syndrome {node['syndrome']}" for node in made["nodes"]]
     energy = made["energy"]
     battery = [report.table(plan_energy.COLUMNS, plan_energy.rows(energy)), "", plan_energy.note(energy), ""] if energy else []
     return "\n".join([

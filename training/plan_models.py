@@ -19,6 +19,7 @@ from edge_wz.formats import bundle
 from edge_wz.model import Model, StateSpace
 from training import design_predictive as predictive
 from training import plan_energy, refinement, report
+from training.design import design
 from training.material import Material, gather
 from training.plan import Choice, Plan, Show, silent
 from training.plan_nested import nested_model, run_nested
@@ -45,8 +46,11 @@ def make_model(plan: Plan, choice: Choice, decoded: dict[str, np.ndarray]) -> Mo
     recording = recording.part(max(0, recording.samples - MODEL_SAMPLES), recording.samples)
     common: dict[str, Any] = {"source": choice.name, "side": side, "name": choice.name, "period_s": recording.period_s or 1.0}
     promised = plan.options.value if plan.options.kind == "max_error" else None
-    if choice.scheme == "nested":
-        model = nested_model(recording, choice.name, side, choice.step, promised, size)
+    if choice.scheme != "predictive":
+        if choice.scheme == "nested":
+            model = nested_model(recording, choice.name, side, choice.step, promised, size)
+        else:
+            model = design(recording, choice.name, side, "syndrome", rate=choice.rate, packet_samples=size)
         decoded[choice.name], _ = run_nested(model, recording.column(choice.name), side, decoded)
         return replace(model, measured=figures(choice), **common)
     material = gather(recording, choice.name, side)

@@ -199,8 +199,8 @@ def _nodes_table(nodes: Sequence[Node]) -> str:
 
 
 def _reasons(nodes: Sequence[Node]) -> str:
-    rows = [(node["name"], "yes" if node["side"] else "no", node["why"], node["nested"]) for node in nodes]
-    return _table(("node", "uses neighbours", "why", "scheme nested"), rows)
+    rows = [(node["name"], "yes" if node["side"] else "no", node["why"], node["nested"], node["syndrome"]) for node in nodes]
+    return _table(("node", "uses neighbours", "why", "scheme nested", "scheme syndrome"), rows)
 
 
 def _battery(energy: dict[str, Any] | None) -> list[str]:
