@@ -18,7 +18,7 @@ LEFT, HEIGHT, WIDTH, TOP = 60, 130, 860, 12
 STYLE = f"""body {{ font: 15px/1.45 system-ui, sans-serif; color: {INK}; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }}
 h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.1rem; margin: 1.6rem 0 0.3rem }} .quiet {{ color: {QUIET} }}
 table {{ border-collapse: collapse; font-size: 0.85rem; white-space: nowrap }}
-th, td {{ padding: 0.15rem 0.6rem; border-bottom: 1px solid #ddd; text-align: right }}
+th, td {{ padding: 0.15rem 0.4rem; border-bottom: 1px solid #ddd; text-align: right }}
 th {{ font-weight: 600; position: sticky; top: 0; background: #fff }} .wide {{ overflow-x: auto }}
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) {{ text-align: left }}
 svg {{ max-width: 100%; height: auto }} text {{ font: 12px system-ui, sans-serif; fill: {INK} }}"""
