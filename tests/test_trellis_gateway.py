@@ -16,7 +16,7 @@ from edge_wz.formats.capture import pack_data, pack_header, pack_link
 from edge_wz.formats.framing import encode_frame
 from edge_wz.formats.layout import TYPE_DATA
 from edge_wz.gateway.pipeline import Pipeline
-from edge_wz.model import Model, Propagation
+from edge_wz.model import Model, Propagation, StateSpace
 from firmware_sim.cli import simulate as simulate_verb
 from tests.daemon_driver import run_here
 from tests.fleet_models import state_space
@@ -53,6 +53,15 @@ def trellis_model(check_bits: int = 8) -> Model:
     node = blob.make_trellis(SLOTS, 20, check_bits, 0.01, 0.0, (3, 0o13, 0o4), [point])
     space = state_space(1.0, (0.1,))
     return Model(node, "trellis", "x", ("y",), "V", 1.0, "test", state_space=space, propagation=Propagation(1))
+
+
+def slow_model(check_bits: int) -> Model:
+    """A random walk of 2 LSB a sample, a neighbour with noise of 4; three rounds, so that a packet's own samples help each other."""
+    point = (2, 8 + STEP_SHIFT, 1 << 7 + STEP_SHIFT, [256])
+    node = blob.make_trellis(SLOTS, 20, check_bits, 0.01, 0.0, (3, 0o13, 0o4), [point])
+    one = np.ones((1, 1))
+    space = StateSpace(0.9999 * one, np.array([[1.0], [0.01]]), 4.0 * one, np.zeros((1, 2)), np.diag([0.1, 0.0016]), np.zeros(2))
+    return Model(node, "trellis", "x", ("y",), "V", 1.0, "test", state_space=space, propagation=Propagation(3))
 
 
 def fleet():
@@ -110,6 +119,21 @@ def test_a_neighbour_gone_wrong_is_noticed_and_then_forgotten():
     behind = slice(span.stop + SLOTS, None)
     np.testing.assert_array_equal(result.levels[behind], whole.levels[behind])
     np.testing.assert_allclose(result.values[behind], whole.values[behind], atol=1e-6)
+
+
+def test_the_check_brings_a_belief_back_that_is_whole_periods_off():
+    """The source jumps by little more than a period of the cosets while no neighbour is heard: bits alone would never tell."""
+    rng = np.random.default_rng(8)
+    x = np.cumsum(rng.normal(0, 2, SLOTS * 60))
+    x[20 * SLOTS + 5 :] += 140
+    x = np.rint(x).astype(np.int16)
+    y = (x + rng.normal(0, 4, len(x))) * 0.01
+    y[10 * SLOTS :] = np.nan
+    late = slice(22 * SLOTS, None)
+    blind, healed = (decoded(slow_model(check_bits), x, y) for check_bits in (0, 8))
+    wrong = [np.abs(result.values - x * 0.01) > 0.2 for result in (blind, healed)]
+    assert wrong[0][late].mean() > 0.5 and wrong[1][late].mean() < 0.01
+    assert np.all(healed.flags[wrong[1]] & SUSPECT)
 
 
 def bundles(folder: Path) -> None:

@@ -19,6 +19,7 @@ from edge_wz.codec.decoded import Decoded
 from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.nested_decoders import Kalman, packet_turns
 from edge_wz.codec.side_information import SideInformation
+from edge_wz.codec.trellis_decoder import COSETS, Trellis
 from edge_wz.decoders.cells import SUSPECT
 from edge_wz.kernels.nested_quantizer import check_levels
 from edge_wz.model import Model
@@ -33,17 +34,27 @@ def kalman(model: Model) -> Kalman | HealedKalman:
     return HealedKalman(model) if model.node.level_check_bits else Kalman(model)
 
 
+def trellis(model: Model) -> Trellis | HealedTrellis:
+    """The same for `trellis`."""
+    return HealedTrellis(model) if model.node.level_check_bits else Trellis(model)
+
+
 class HealedKalman:
     """`Kalman` for models with a level check; the same state, the same result as long as every check passes."""
 
+    COSETS = 1  # of one bin: levels that bins, and a code, cannot tell from each other are so many moduli apart
+
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.kalman = Kalman(model)
+        self.kalman = self._engine(model)
         self.neighbours = self.kalman.neighbours
         space = model.state_space
         assert space is not None  # Kalman has checked
         self._source_row = np.asarray(space.C[0], dtype=np.float64)
-        self._periods = [point.step * point.modulus for point in model.node.rate_points]
+        self._periods = [point.step * point.modulus * self.COSETS for point in model.node.rate_points]
+
+    def _engine(self, model: Model) -> Kalman | Trellis:
+        return Kalman(model)
 
     def initial_state(self) -> np.ndarray:
         return self.kalman.initial_state()
@@ -112,6 +123,23 @@ class HealedKalman:
         moved = state.copy()
         moved[:d] += direction * (shift / variance)
         return moved
+
+
+class HealedTrellis(HealedKalman):
+    """The same for a code over whole packets: they cannot be cut, so it is the belief before the packet that was off."""
+
+    COSETS = COSETS
+
+    def _engine(self, model: Model) -> Kalman | Trellis:
+        return Trellis(model)
+
+    def _hypotheses(
+        self, state: np.ndarray, one: StreamIndices, side: SideInformation, plain: Decoded
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        period = self._periods[int(one.rate_points[0])]
+        yield from ((0, self._displaced(state, turns * period)) for turns in TURNS[:2])
+        yield 0, self.initial_state()
+        yield from ((0, self._displaced(state, turns * period)) for turns in TURNS[2:])
 
 
 def packet_spans(indices: StreamIndices) -> list[slice]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_wz.codec import healing, layered_decoder, nested_decoders, predictive_decoders, refined_decoder, syndrome_decoder, trellis_decoder
+from edge_wz.codec import healing, layered_decoder, nested_decoders, predictive_decoders, refined_decoder, syndrome_decoder
 from edge_wz.codec.blocks import NO_LEVEL
 from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.side_information import SideInformation
@@ -36,7 +36,7 @@ DECODERS: dict[str, dict[str, Callable[[Model], Any]]] = {
         "kalman": predictive_decoders.Refined,
         "refine": refined_decoder.Refine,
     },
-    "trellis": {"trellis": trellis_decoder.Trellis},
+    "trellis": {"trellis": healing.trellis},
     "syndrome": {"syndrome": syndrome_decoder.Syndrome},
     "layered": {"posterior": layered_decoder.Posterior, "kalman": layered_decoder.Kalman},
 }
