@@ -53,8 +53,10 @@ def deploy(model: Path | None, **options: Any) -> None:
     results = [procedure.deploy(opener, order, chosen, show) for opener, order in targets]
     if options["as_json"]:
         click.echo(json.dumps({"nodes": [dataclasses.asdict(result) for result in results]}))
-    else:
+    elif results:
         _print(results)
+    else:
+        click.echo("nothing to do: every node runs its model")
     sys.exit(next((result.exit_code for result in results if result.exit_code), 0))
 
 
