@@ -5,7 +5,8 @@ modulus away, and find nothing wrong in any bin. The level check is what contrad
 again under a few hypotheses: the belief was whole moduli off before the packet, or went off at one of its least certain samples, or is
 worth nothing and the neighbours should decide. The first that passes the check is taken, marked SUSPECT (with h hypotheses tried, a wrong one
 passes with probability h / 2^bits), and the stream goes on from it. If none passes, the packet stays SUSPECT; the next one is
-tried again, and there the belief is off by whole moduli at worst, since its bins tell all but that.
+tried again, and there the belief is off by whole moduli at worst, since its bins tell all but that. Packets of `trellis` are decoded as a whole:
+of them only the belief before them is doubted.
 """
 
 from __future__ import annotations
@@ -144,7 +145,8 @@ class HealedTrellis(HealedKalman):
 
 def packet_spans(indices: StreamIndices) -> list[slice]:
     starts = [int(start) for start in indices.packet_starts]
-    return [slice(start, end) for start, end in zip(starts, [*starts[1:], indices.values.size], strict=True)]
+    ends = [*starts[1:], indices.values.size] if starts else []
+    return [slice(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
 def cut(indices: StreamIndices, span: slice) -> StreamIndices:
