@@ -33,6 +33,7 @@ def test_what_ships_is_at_least_what_was_designed(recording, tmp_path):
     model, members = layered_learn.train(recording, "x", ("y",), Options((2, 2), steps=160))
     told = model.provenance
     assert told["gain_db"][told["table"]] >= 0.0
+    assert [row["layers"] for row in model.measured["training"]] == [1, 2]
     assert model.decoder == "posterior" and [point.layers_sent for point in model.node.rate_points] == [2, 1]
     assert set(told["validation_db"]) == {"posterior", "learned"} and told["better_on_validation"] in ("posterior", "learned")
     bundle.save(tmp_path / "m.ewz", model, members)

@@ -133,6 +133,16 @@ def cost(errors: Sequence[float]) -> float:
     return float(np.mean(np.log(errors)))
 
 
+def fidelity(errors: Sequence[float], material: Material) -> dict[str, Any]:
+    """`measured` of a model, from the mean square error of every depth."""
+    variance = float(np.var(material.values[material.present]))
+    rows = [
+        {"layers": depth, "sqnr_db": round(10 * float(np.log10(variance / error)), 3), "rmse": float(np.sqrt(error))}
+        for depth, error in enumerate(errors, 1)
+    ]
+    return {"training": rows}
+
+
 # --- the design ---------------------------------------------------------------------------------------------------
 
 
@@ -245,16 +255,11 @@ def design_layered(
         if cost(theirs) < cost(errors) + np.log(WORTH):
             chosen, source, errors = candidate.point, "Lloyd", theirs
     model = build(parts, material, with_priors(chosen, material.codes[material.present]))
-    variance = float(np.var(material.values[material.present]))
-    rows = [
-        {"layers": depth, "sqnr_db": round(10 * float(np.log10(variance / error)), 3), "rmse": float(np.sqrt(error))}
-        for depth, error in enumerate(errors, 1)
-    ]
     about = {
         "layers": list(alphabets), "mode": mode, "table": source, "intervals": len(chosen.messages),
         "table_bytes": encoder_bytes(chosen), **found,
     }  # fmt: skip
-    return replace(model, measured={"training": rows}, provenance=about)
+    return replace(model, measured=fidelity(errors, material), provenance=about)
 
 
 __all__ = ["design_layered", "modulo_table", "parse_layers"]

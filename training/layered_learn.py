@@ -24,7 +24,7 @@ from edge_wz.model import LayeredRatePoint, Model
 from export import layered_decoder
 from training import design, layered, layered_compile, layered_gate
 from training.data import Recording
-from training.design_layered import LayeredParts, build, cost, errors_of, polished, with_priors
+from training.design_layered import LayeredParts, build, cost, errors_of, fidelity, polished, with_priors
 from training.layered_lloyd import WEIGHT
 from training.layered_pairs import Pairs, recorded
 from training.material import Material, gather
@@ -79,7 +79,8 @@ def train(recording: Recording, source: str, side: tuple[str, ...], options: Opt
     }  # fmt: skip
     if kind != "designed":
         bare = build(_parts(model, options), material, chosen)
-        model = replace(bare, name=model.name, source=model.source, unit=model.unit, period_s=model.period_s)
+        found = fidelity(errors_of(bare, material), material)
+        model = replace(bare, name=model.name, source=model.source, unit=model.unit, period_s=model.period_s, measured=found)
     return replace(model, side=side, provenance=about), _members(trained, pairs, say)
 
 
