@@ -39,7 +39,7 @@ COARSE = 1.18  # between two steps of the first scan
 SCAN = range(-3, 6)
 REFINEMENTS = 2
 MOST_ROUNDS = 3
-ROUND_GAIN = 0.985  # of the error: another round has to save so much
+ROUND_GAIN = 0.99  # of the error: another round has to save so much
 
 
 @dataclass(frozen=True, eq=False)
