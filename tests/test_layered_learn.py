@@ -28,6 +28,7 @@ def recording(tmp_path_factory) -> Recording:
     return load_recording(path, ["x", "y"])
 
 
+@pytest.mark.slow
 def test_what_ships_is_at_least_what_was_designed(recording, tmp_path):
     pytest.importorskip("onnx")
     model, members = layered_learn.train(recording, "x", ("y",), Options((2, 2), steps=160))
