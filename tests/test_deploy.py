@@ -20,7 +20,7 @@ import pytest
 pytestmark = [pytest.mark.c, pytest.mark.deploy]
 
 from edge_wz.deploy import procedure  # noqa: E402
-from edge_wz.deploy.device import Info  # noqa: E402
+from edge_wz.deploy.device import Device, Info  # noqa: E402
 from edge_wz.deploy.link import open_port  # noqa: E402
 from edge_wz.deploy.procedure import Options, Order  # noqa: E402
 from edge_wz.errors import LinkError  # noqa: E402
@@ -122,6 +122,14 @@ def test_an_image_that_the_node_refuses(
     assert (result.exit_code, result.after) == (9, quick_model().model_id.hex())
     assert result.detail == f"the node refuses the image: {reason}; the node keeps its model"
     assert running(node) == (quick_model().model_id.hex(), None)
+
+
+def test_a_trial_whose_answer_was_lost(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = Device.test
+    monkeypatch.setattr(Device, "test", lambda self, image_hash: (test(self, image_hash), test(self, image_hash)))
+    with node.sampling():
+        result = node.deploy(quick_model())
+    assert (result.outcome, result.exit_code) == ("deployed", 0), result
 
 
 def damaged(raw: bytes, place: int, value: int) -> bytes:

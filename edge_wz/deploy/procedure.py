@@ -230,7 +230,7 @@ def _replace(
         _upload(session, image, show, result)
         if images.image_hash(image) not in list(session.device.images()):
             raise DeployError("the uploaded image is not in a slot: the node restarted meanwhile?")
-        session.device.test(images.image_hash(image))
+        _try(session, order, image)
     try:
         _prove(session, witness, order, options, show, result)
     except BaseException:
@@ -254,6 +254,16 @@ def _upload(session: Session, image: bytes, show: Show, result: Result) -> None:
                     raise
                 result.breaks += 1
                 session.reopen()
+
+
+def _try(session: Session, order: Order, image: bytes) -> None:
+    """An answer may be lost and the request come twice: then the node refuses the second, as its trial is under way."""
+    try:
+        session.device.test(images.image_hash(image))
+    except RefusedRequest:
+        state = session.device.state()
+        if state.trial_s is None or state.model_id != order.model.model_id.hex():
+            raise
 
 
 def _refusal(session: Session, image: bytes, error: RefusedRequest) -> str:
