@@ -135,7 +135,8 @@ def test_saturated_samples_are_counted_across_packets_and_models(machine):
 def test_refused_blobs_are_counted_beside_the_encoder(machine):
     before = harness.run(machine, Commands().add(Op.COUNTERS)).values(Op.COUNTERS)[2]
     assert harness.load(machine, FIRST.blob[:-1] + bytes([FIRST.blob[-1] ^ 1]), 1) < 0
-    assert harness.run(machine, started().add(Op.COUNTERS)).values(Op.COUNTERS)[2] == before + 1
+    # A library keeps its count for the life of the process, and other tests may have brought it to its end.
+    assert harness.run(machine, started().add(Op.COUNTERS)).values(Op.COUNTERS)[2] == min(before + 1, 65535)
 
 
 @machines
