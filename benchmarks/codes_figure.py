@@ -23,7 +23,7 @@ LONG = 4096  # packets of the trellis in the first panel
 SHOWN_RATE = 2.0  # of the other panels
 COLUMNS = ("rung", "rate", "bits", "gap_db", "interval_db", "delay_samples", "decoder_per_s", "encoder_per_s", "encoder_instructions")
 COLOURS = {"nested": "tab:gray", "trellis": "tab:blue", "syndrome": "tab:orange"}
-MARKERS = "osDv^P*"
+MARKERS = "osDv^<>*"
 Row = dict[str, Any]
 
 
