@@ -5,7 +5,6 @@ One command per target, no build system. A compiler that is missing is named tog
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import subprocess
@@ -142,15 +141,3 @@ def image(folder: Path, target: str, defines: Mapping[str, int] | None = None, c
         if kind in "tT" and not name.startswith("$"):
             symbols[name] = int(address, 16)
     return Image(target, flat.read_bytes(), symbols)
-
-
-@functools.cache
-def missing_tools(names: tuple[str, ...]) -> list[str]:
-    """Advice for each target whose compiler is not there."""
-    found = []
-    for name in names:
-        try:
-            TARGETS[name].tool("gcc")
-        except MissingTool as error:
-            found.append(str(error))
-    return found

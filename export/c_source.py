@@ -41,11 +41,5 @@ def _define(name: str, value: int) -> str:
     return f"#define WZ_{name} {number}\n"
 
 
-def byte_array(data: bytes) -> str:
-    """The initialiser of a C array of uint8_t."""
-    rows = (data[at : at + BYTES_PER_LINE] for at in range(0, len(data), BYTES_PER_LINE))
-    return "{\n" + "".join("    " + " ".join(f"0x{byte:02x}," for byte in row) + "\n" for row in rows) + "}"
-
-
 if __name__ == "__main__":
     LAYOUT_HEADER.write_text(layout_header())

@@ -10,7 +10,6 @@ import numpy as np
 from edge_wz.errors import FormatError, NewerVersion
 from edge_wz.formats import blob
 from edge_wz.model import NodeModel
-from export import harness
 from export.harness import Commands, Machine, Op
 from tests import random_runs
 from tests.random_models import random_model
@@ -141,11 +140,6 @@ def agree(data: bytes, verdict: NodeModel | FormatError, status: int) -> bool:
         return status == 0
     newer = isinstance(verdict, NewerVersion) and data[4] > 1
     return status < 0 and (status == NEWER) == newer
-
-
-def open_blob(machine: Machine, data: bytes) -> int:
-    """The status of wz_model_open."""
-    return harness.load(machine, data)
 
 
 def encode(machine: Machine, rng: random.Random) -> None:

@@ -124,11 +124,9 @@ def test_wrong_choices_are_named(choice: str, says: str) -> None:
 
 @pytest.mark.parametrize(("name", "tool"), [
     ("c", "gcc missing: apt-get install gcc"), ("thumb", "apt-get install gcc-arm-none-eabi"),
-    ("qemu", "qemu-system-arm is missing: apt-get install qemu-system-arm"),
+    pytest.param("qemu", "qemu-system-arm is missing: apt-get install qemu-system-arm", marks=pytest.mark.deploy),
 ])  # fmt: skip
 def test_a_missing_tool_is_one_line_that_says_how_to_get_it(name: str, tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name == "qemu":
-        pytest.importorskip("smpclient")
     monkeypatch.setenv("PATH", "")
     with Backends([name]) as backends, pytest.raises(EdgeWzError) as caught:
         backends.prepare([1])

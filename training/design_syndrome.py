@@ -15,20 +15,16 @@ from statistics import NormalDist
 
 import numpy as np
 
-from edge_wz.codec import schemes, syndrome
-from edge_wz.codec.indices import flatten
-from edge_wz.codec.reconstruction import Decoder, Reconstruction
-from edge_wz.codec.side_information import SideInformation
 from edge_wz.codec.syndrome_decoder import code_of
 from edge_wz.decoders import block_syndrome
 from edge_wz.errors import DesignError
 from edge_wz.formats.blob import make_syndrome
 from edge_wz.formats.layout import MAX_CODED_PLANES, MAX_LOW_BITS
-from edge_wz.kernels.nested_quantizer import STATE_SLOTS
 from edge_wz.model import BlockDecoding, Model, StateSpace, frozen
 from training import syndrome_trials as trials
 from training.design_nested import nested_point
-from training.material import Figures, Material, bins_of
+from training.design_trellis import measure
+from training.material import Material
 
 CHECKS_FROM = ((0, 8), (192, 12), (768, 16))  # packet samples from which so many check bits are worth their rate
 RAW_SIGMAS = 2.7  # width of 2^b steps up to which low bits are sent as they are: nothing is known of them
@@ -194,33 +190,6 @@ def build(parts: SyndromeParts, material: Material, points: list[Point]) -> Mode
     )
     side = tuple(f"y{k}" for k in range(material.side.shape[1]))
     return Model(node=node, decoder="syndrome", side=side, state_space=parts.space, block=block)
-
-
-def measure(model: Model, material: Material, point: int = 0) -> Figures:
-    """Encode, parse and decode `material` in whole packets under one rate point."""
-    result = _through_codec(model, material, point)
-    _, levels = bins_of(model.node.rate_points[point], material.codes, material.present)
-    errors = (result.values - material.values)[material.present]
-    mse = float(np.mean(errors * errors))
-    expected = float(np.mean(np.square(result.sigmas[material.present])))
-    variance = float(np.var(material.values[material.present]))
-    wrong = float(np.mean((result.levels != levels)[material.present]))
-    return Figures(mse, expected, 10 * np.log10(variance / max(mse, 1e-30)), wrong, result)
-
-
-def _through_codec(model: Model, material: Material, point: int) -> Reconstruction:
-    slots, total = model.node.packet_samples, len(material.codes)
-    packets = -(-total // slots)
-    codes = np.zeros((packets, slots), np.int16)
-    present = np.zeros((packets, slots), np.bool_)
-    codes.reshape(-1)[:total], present.reshape(-1)[:total] = material.codes, material.present
-    counts = np.full(packets, slots, np.int32)
-    counts[-1] = total - (packets - 1) * slots
-    state = np.zeros(STATE_SLOTS, np.int32)
-    payloads, _ = syndrome.encode(model.node, point, codes, present, counts, state)
-    indices = flatten(schemes.parse(model.node, payloads, np.full(packets, point, np.int32), counts, present))
-    engine = Decoder(model)
-    return engine.reconstruct(engine.initial_state(), indices, SideInformation.of(material.side))[0]
 
 
 def design_syndrome(

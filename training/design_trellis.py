@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_wz.codec import schemes, trellis
+from edge_wz.codec import schemes, syndrome, trellis
 from edge_wz.codec.indices import flatten
 from edge_wz.codec.reconstruction import Decoder, Reconstruction
 from edge_wz.codec.side_information import SideInformation
@@ -102,7 +102,8 @@ def _through_codec(model: Model, material: Material, point: int) -> Reconstructi
     counts = np.full(packets, slots, np.int32)
     counts[-1] = total - (packets - 1) * slots
     state = np.zeros(STATE_SLOTS, np.int32)
-    payloads, _ = trellis.encode(model.node, point, codes, present, counts, state)
+    encode = {"trellis": trellis.encode, "syndrome": syndrome.encode}[model.node.scheme]
+    payloads, _ = encode(model.node, point, codes, present, counts, state)
     indices = flatten(schemes.parse(model.node, payloads, np.full(packets, point, np.int32), counts, present))
     engine = Decoder(model)
     return engine.reconstruct(engine.initial_state(), indices, SideInformation.of(material.side))[0]

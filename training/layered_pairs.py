@@ -43,10 +43,6 @@ def gaussian(variance: float) -> Pairs:
     return _additive(f"gaussian {variance:g}", np.sqrt(variance), lambda rng, n: rng.standard_normal(n))
 
 
-def laplacian(variance: float) -> Pairs:
-    return _additive(f"laplacian {variance:g}", np.sqrt(variance), lambda rng, n: rng.laplace(0.0, np.sqrt(0.5), n))
-
-
 def _additive(name: str, noise: float, unit_noise: Callable[[np.random.Generator, int], np.ndarray]) -> Pairs:
     def draw(rng: np.random.Generator, n: int) -> Rows:
         y = rng.standard_normal(n)

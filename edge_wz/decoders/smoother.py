@@ -190,20 +190,3 @@ def smooth_packet(
                 for k in range(d + 1 + m):
                     total += F[k, i] * work[k, j]
                 N[i, j] = N[j, i] = total
-
-
-def kernels(d: int, m: int):
-    """(filter_packet, smooth_packet) for a state of d and m neighbours."""
-    dims = dims_of(d, m)
-
-    @njit(error_model="numpy")
-    def filter_sized(state, F, G, mean, side, side_sigmas, site_means, site_variances, store, final):
-        filter_packet(dims, state, F, G, mean, side, side_sigmas, site_means, site_variances, store, final)
-
-    @njit(error_model="numpy")
-    def smooth_sized(state, F, G, mean, side, side_sigmas, site_means, site_variances, cavity_means, cavity_variances, store, final):
-        smooth_packet(
-            dims, state, F, G, mean, side, side_sigmas, site_means, site_variances, cavity_means, cavity_variances, store, final
-        )
-
-    return filter_sized, smooth_sized
