@@ -88,11 +88,15 @@ class Wire:
             data += os.read(self._port, 1 << 16)
         return data
 
-    def packets(self, wait_s: float = 0.3) -> list[bytes]:
-        """Of all frames so far; the wire must carry nothing else."""
-        self.frames += self._data + self.receive(wait_s)
-        self._data = b""
-        frames = FrameDecoder().feed(self.frames)
+    def packets(self, count: int = 0, wait_s: float = 0.3) -> list[bytes]:
+        """Of all frames so far, waited for until there are `count` and nothing has come for `wait_s`; the wire must carry nothing else."""
+        until_s = time.monotonic() + 30
+        while True:
+            self.frames += self._data + self.receive(wait_s)
+            self._data = b""
+            frames = FrameDecoder().feed(self.frames)
+            if len(frames) >= count or time.monotonic() > until_s:
+                break
         assert all(frame.status.value == "ok" for frame in frames), frames
         return [frame.payload for frame in frames]
 

@@ -30,7 +30,7 @@ from edge_wz.gateway.pipeline import Pipeline  # noqa: E402
 from edge_wz.model import Model, SideFilter  # noqa: E402
 from firmware_sim.firmware import MICROBIT, MPS2  # noqa: E402
 from tests.daemon_driver import Daemon, count_in, run_here, samples_in, wait_for_samples  # noqa: E402
-from tests.deploy_driver import PERIOD_S, Breaks, Faulty, Node, quick_model, save  # noqa: E402
+from tests.deploy_driver import PERIOD_S, Breaks, Faulty, Node, quick_model, save, wait_for  # noqa: E402
 from tests.pipeline_fleet import Told  # noqa: E402
 from tests.test_deploy_daemon import FLEET, books_balance, spooled  # noqa: E402
 
@@ -91,6 +91,7 @@ def test_second_model_over_the_first_while_the_daemon_reads(node: Node) -> None:
             wait_for_samples(store, count_in(store) + 320)
         node.board.recording.flush()
         wait_for_samples(store, node.fed - before)
+        wait_for_last_hello(node)
         assert daemon.stop() == 0, daemon.log
     check_against_numba(node)
     books_balance(node)
@@ -108,6 +109,7 @@ def test_adc_that_waits_for_nobody_loses_what_the_node_counts(node: Node) -> Non
         node.feed(320)
         node.board.recording.flush()
         wait_for_samples(store, node.fed - before)
+        wait_for_last_hello(node)
         counted = look("info", node)["counters"]
         assert daemon.stop() == 0, daemon.log
     rows = samples_in(store)
@@ -150,6 +152,11 @@ def check_against_numba(node: Node) -> None:
 def packets_of(node: Node) -> list[bytes]:
     """All that the daemon ever got."""
     return [frame.payload for frame in FrameDecoder().feed(spooled(node.folder)) if frame.status is FrameStatus.OK]
+
+
+def wait_for_last_hello(node: Node) -> None:
+    """It says where the recording ends, and comes when the store has all samples already."""
+    wait_for(lambda: packet.peek(packets_of(node)[-1]).type == TYPE_HELLO, 90)
 
 
 def codes_of(node: Node, rows: list[Any]) -> np.ndarray:
