@@ -78,6 +78,7 @@ class LayeredRatePoint:
     layer k below `alphabets[k]`. `cdfs[k]`: int32[P, alphabets[k] + 1], one row per prefix of earlier symbols (P their number, first
     layer most significant), or of no rows: the layer's symbols go as raw bits, and its alphabet is a power of two.
     `sent`: layers in a packet that does not say otherwise, 0 for all of them; rate points may share a table and differ in it.
+    `positions`: bool[C, N], of each plane what a block sends of its transform (SPEC 11.6); of no planes where packets are no blocks.
     """
 
     thresholds: np.ndarray
@@ -85,6 +86,7 @@ class LayeredRatePoint:
     alphabets: tuple[int, ...]
     cdfs: tuple[np.ndarray, ...]
     sent: int = 0
+    positions: np.ndarray = field(default_factory=lambda: frozen(np.zeros((0, 0)), np.bool_))
 
     @property
     def layers(self) -> int:
@@ -132,7 +134,7 @@ class NodeModel:
     memory: int = 0  # bits of the syndrome register, SPEC 9
     h0: int = 0
     h1: int = 0
-    block_check_bits: int = 0  # SPEC 10
+    block_check_bits: int = 0  # SPEC 10, 11.6
     blob: bytes = b""  # the one byte form
     model_id: bytes = b""  # 8 bytes, SPEC 5.4
 
@@ -202,9 +204,10 @@ class RefinementModel:
 
 @dataclass(frozen=True, eq=False)
 class Propagation:
-    """For codes that span a packet: how many rounds of expectation propagation its decoder makes."""
+    """For `trellis`: how many rounds of expectation propagation its decoder makes; `survivors` 1: from the levels of `decoders.survivors` on."""
 
     rounds: int
+    survivors: int = 0
 
 
 @dataclass(frozen=True, eq=False)

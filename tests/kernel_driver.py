@@ -179,7 +179,15 @@ def layered_point(case: Case) -> LayeredRatePoint:
     for layer in reversed(range(len(alphabets))):
         numbers, messages[:, layer] = np.divmod(numbers, alphabets[layer])
     cdfs = tuple(np.array(rows, np.int32).reshape(-1, m + 1) for rows, m in zip(case["cdfs"], alphabets, strict=True))
-    return LayeredRatePoint(np.array(case["thresholds"], np.int32), messages, alphabets, cdfs)
+    point = LayeredRatePoint(np.array(case["thresholds"], np.int32), messages, alphabets, cdfs)
+    return replace(point, positions=_positions(case)) if "sets" in case else point
+
+
+def _positions(case: Case) -> np.ndarray:
+    sent = np.zeros((len(case["sets"]), case["packet_samples"]), dtype=np.bool_)
+    for plane, chosen in enumerate(case["sets"]):
+        sent[plane, chosen] = True
+    return sent
 
 
 def layered_encode(case: Case) -> Case:
@@ -212,6 +220,32 @@ def layered_parse(case: Case, payload: bytes, present: list[bool]) -> Case | Non
     if status[0] < 0:
         return None
     return {"symbols": np.where(values[0] == NO_LEVEL, 0, values[0]).tolist(), "layers": int(depths[0])}
+
+
+def layered_block(case: Case) -> Case:
+    """{messages, payload} of one packet."""
+    node = run_model({**case, "hello_every": 1})
+    codes, present = np.array([case["codes"]], np.int16), np.array([case["present"]], np.bool_)
+    found = layered.messages(node, 0, codes, present)
+    payload = layered.pack(node, 0, found, case["first"], case["last"])[0]
+    return {"messages": np.where(found[0] == NO_LEVEL, 0, found[0]).tolist(), "payload": payload.hex()}
+
+
+def layered_block_parse(case: Case, payload: bytes, present: list[bool]) -> Case | None:
+    """{values, layers} or None for malformed; absent samples are 0."""
+    node, first = run_model({**case, "hello_every": 1}), case["first"]
+    here = np.zeros((1, node.packet_samples), np.bool_)
+    here[0, : len(present)] = present
+    lasts, counts = np.array([case["last"]], np.int32), np.array([len(present)], np.int32)
+    data, ends = np.frombuffer(payload, np.uint8), np.array([0, len(payload)])
+    values, depths, status = layered.unpack(node, 0, data, ends, counts, here, first, lasts)
+    if status[0] < 0:
+        return None
+    if not first:
+        parsed = layered.parse(node, 0, data, ends, counts, here)
+        values = parsed["values"]
+    shown = np.where(values[0] == NO_LEVEL, 0, values[0])[: len(present)]
+    return {"values": shown.tolist(), "layers": int(depths[0])}
 
 
 def layered_node(case: Case, value: int, layers: int) -> int:
@@ -251,12 +285,9 @@ def predictive_parse(case: Case, payload: bytes, present: list[bool]) -> Case | 
 def run_model(case: Case) -> NodeModel:
     if "alphabets" in case:
         point = replace(layered_point(case), sent=case["last"])
-        return blob.make_layered(case["packet_samples"], case["hello_every"], 1.0, 0.0, [point])
+        return blob.make_layered(case["packet_samples"], case["hello_every"], 1.0, 0.0, [point], case.get("block_check_bits", 0))
     if "sets" in case:
-        sent = np.zeros((len(case["sets"]), case["packet_samples"]), dtype=np.bool_)
-        for plane, chosen in enumerate(case["sets"]):
-            sent[plane, chosen] = True
-        point = (1 << case["low_bits"], case["shift"], case["rounding"], case["taps"], sent)
+        point = (1 << case["low_bits"], case["shift"], case["rounding"], case["taps"], _positions(case))
         return blob.make_syndrome(case["packet_samples"], case["hello_every"], 1.0, 0.0, case["block_check_bits"], [point])
     if "taps" in case:
         point = (case["modulus"], case["shift"], case["rounding"], case["taps"])

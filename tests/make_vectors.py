@@ -241,6 +241,45 @@ def malformed_layered_cases(rng: random.Random) -> Iterator[Case]:
                 yield _layered_parse_case(how, payload, first, layers, n)
 
 
+def layered_block_tables(rng: random.Random) -> Iterator[tuple[int, Case]]:
+    """(samples of a packet, a table of random sets)."""
+    for alphabets, check_bits, slots in (([2, 2, 2], 12, 64), ([4, 4], 8, 100), ([2, 8, 2], 6, 33), ([2] * 8, 16, 32), ([16], 12, 70)):
+        planes = sum(m.bit_length() - 1 for m in alphabets)
+        sets = [sorted(rng.sample(range(slots), rng.randrange(1, slots + 1))) for _ in range(planes)]
+        yield slots, {**layered_table(rng, alphabets, [], 30, 8), "sets": sets, "block_check_bits": check_bits}
+
+
+def layered_block_cases(rng: random.Random) -> Iterator[Case]:
+    for slots, table in layered_block_tables(rng):
+        layers = len(table["alphabets"])
+        for absent, length in ((0.0, slots), (0.1, slots), (0.0, 32), (0.0, 31), (0.7, slots), (0.0, min(slots, 45))):
+            samples = [None if rng.random() < absent else rng.randrange(-32768, 32768) for _ in range(length)]
+            messages = [None if x is None else layered.message(table, x) for x in samples]
+            first = rng.randrange(layers)
+            for span in ((0, layers), (0, rng.randint(1, layers)), (first, rng.randint(first + 1, layers))):
+                payload = layered.payload_of(table, messages, *span, slots)
+                case = {**table, **_columns(samples), "packet_samples": slots, "first": span[0], "last": span[1], "payload": payload.hex()}
+                values, _ = layered.parse_packet(table, payload, [m is not None for m in messages], *span)
+                yield {**case, "messages": [m or 0 for m in messages], "values": [v or 0 for v in values]}
+
+
+def malformed_layered_block_cases(rng: random.Random) -> Iterator[Case]:
+    """Every truncation of a good payload, bytes too many, and noise."""
+    for slots, table in layered_block_tables(rng):
+        layers = len(table["alphabets"])
+        for first in {0, layers - 1}:
+            good = layered.payload_of(table, [rng.choice(table["numbers"]) for _ in range(slots)], first, layers, slots)
+            payloads = [good[:size] for size in range(len(good))] + [good + b"\0", good[:-1] + b"\xff", rng.randbytes(len(good))]
+            for payload in payloads:
+                case = {**table, "first": first, "last": layers, "packet_samples": slots, "payload": payload.hex()}
+                try:
+                    values, found = layered.parse_packet(table, payload, [True] * slots, first, layers)
+                except range_coder.Malformed:
+                    yield {**case, "valid": 0}
+                else:
+                    yield {**case, "valid": 1, "values": values, "layers": found}
+
+
 def _layered_parse_case(table: Case, payload: bytes, first: int, last: int, n: int) -> Case:
     case = {**table, "first": first, "last": last, "count": n, "payload": payload.hex()}
     try:
@@ -368,16 +407,28 @@ def layered_node_cases(rng: random.Random) -> Iterator[Case]:
     return _runs(rng, TWO_LINKS, lambda slots: rng.choice(tables))
 
 
+def layered_block_node_cases(rng: random.Random) -> Iterator[Case]:
+    """With tables that make blocks; runs end in a short packet, a block or not."""
+    for slots, table in layered_block_tables(rng):
+        for length in (slots, 2 * slots + 31, slots + 32):
+            samples = [rng.randrange(-32768, 32768) if rng.random() < 0.95 else None for _ in range(length)]
+            layers = rng.randint(1, len(table["alphabets"]))
+            yield _run({**table, "last": layers}, rng.choice(TWO_LINKS), samples, slots, rng.choice([1, 10**6]), rng.choice([1, 3, 128]))
+
+
 def _runs(rng: random.Random, links: list[Case], model_of: Callable[[int], Case]) -> Iterator[Case]:
     for link in links:
         for samples in [*_sample_runs(rng), [5] * 300]:
             slots, period = rng.choice([1, 4, 16, 64]), rng.choice([1, 10**6, 2**40 - 1])
             hello_every = rng.choice([1, 3, 128])
-            case = {**model_of(slots), **link, **_columns(samples), "packet_samples": slots, "hello_every": hello_every}
-            case["period_us"] = period
-            sent = node.run(case)
-            frames = [node.cobs(bytes.fromhex(packet)).hex() for packet in sent["packets"]]
-            yield {**case, **sent, "frames": frames}
+            yield _run(model_of(slots), link, samples, slots, period, hello_every)
+
+
+def _run(model: Case, link: Case, samples: list[int | None], slots: int, period: int, hello_every: int) -> Case:
+    case = {**model, **link, **_columns(samples), "packet_samples": slots, "hello_every": hello_every, "period_us": period}
+    sent = node.run(case)
+    frames = [node.cobs(bytes.fromhex(packet)).hex() for packet in sent["packets"]]
+    return {**case, **sent, "frames": frames}
 
 
 MAKERS: dict[str, Callable[[random.Random], Iterator[Case]]] = {
@@ -392,11 +443,14 @@ MAKERS: dict[str, Callable[[random.Random], Iterator[Case]]] = {
     "syndrome_payloads": malformed_syndrome_cases,
     "layered": layered_cases,
     "layered_payloads": malformed_layered_cases,
+    "layered_blocks": layered_block_cases,
+    "layered_block_payloads": malformed_layered_block_cases,
     "predictive": predictive_cases,
     "predictive_payloads": malformed_predictive_cases,
     "node": node_cases,
     "syndrome_node": syndrome_node_cases,
     "layered_node": layered_node_cases,
+    "layered_block_node": layered_block_node_cases,
 }
 
 

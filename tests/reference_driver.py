@@ -114,6 +114,22 @@ def layered_parse(case: Case, payload: bytes, present: list[bool]) -> Case | Non
     return {"symbols": [v or 0 for v in values], "layers": layers}
 
 
+def layered_block(case: Case) -> Case:
+    """{messages, payload} of one packet."""
+    messages = [None if x is None else layered.message(case, x) for x in samples_of(case)]
+    payload = layered.payload_of(case, messages, case["first"], case["last"], case["packet_samples"])
+    return {"messages": [m or 0 for m in messages], "payload": payload.hex()}
+
+
+def layered_block_parse(case: Case, payload: bytes, present: list[bool]) -> Case | None:
+    """{values, layers} or None for malformed; absent samples are 0."""
+    try:
+        values, layers = layered.parse_packet(case, payload, present, case["first"], case["last"])
+    except range_coder.Malformed:
+        return None
+    return {"values": [v or 0 for v in values], "layers": layers}
+
+
 def layered_node(case: Case, value: int, layers: int) -> int:
     return layered.node(value, case["alphabets"], layers)
 

@@ -124,6 +124,22 @@ def test_layered_payloads(driver):
 
 
 @implementations
+def test_layered_blocks(driver):
+    for case in cases("layered_blocks"):
+        assert driver.layered_block(case) == only(case, "messages", "payload"), case
+        present = [bool(here) for here in case["present"]]
+        parsed = driver.layered_block_parse(case, bytes.fromhex(case["payload"]), present)
+        assert parsed == {"values": case["values"], "layers": case["last"] - case["first"]}, case
+
+
+@implementations
+def test_layered_block_payloads(driver):
+    for case in cases("layered_block_payloads"):
+        parsed = driver.layered_block_parse(case, bytes.fromhex(case["payload"]), [True] * case["packet_samples"])
+        assert parsed == (only(case, "values", "layers") if case["valid"] else None), case
+
+
+@implementations
 def test_nested_payloads(driver):
     for case in cases("nested_payloads"):
         present = [True] * case["count"]
@@ -155,7 +171,7 @@ def test_node(driver):
 
 
 @implementations
-@pytest.mark.parametrize("name", ["syndrome_node", "layered_node"])
+@pytest.mark.parametrize("name", ["syndrome_node", "layered_node", "layered_block_node"])
 def test_node_of_another_scheme(driver, name):
     for case in cases(name):
         assert driver.node_run(case) == only(case, "blob", "model_id", "packets", "frames"), case

@@ -1,7 +1,8 @@
 """Scheme `layered` (SPEC 11), packets in bulk: samples to payloads of any layers, payloads to prefixes, and prefixes put together.
 
-A parsed sample is one number, that of its prefix in the tree of prefixes (`Tree`), so a stream may change its depth from packet to
-packet. What a prefix means is decided in `layered_decoder`.
+A parsed sample is one number, that of its prefix in the tree of prefixes (`Tree`), so a stream may change its depth from packet to packet. What a
+prefix means is decided in `layered_decoder`. In packets that are blocks (`layer_blocks`) transformed bits stand in the places of the symbols, and
+checks above them, until `layered_block_decoder` has resolved them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edge_wz.codec import layer_blocks
 from edge_wz.codec.blocks import NO_LEVEL, payload_bytes
 from edge_wz.formats.layout import FLAT_CDF_BITS, MAX_MESSAGES
 from edge_wz.kernels import threshold_table as kernel
@@ -40,14 +42,15 @@ class Tree:
 
     def depths(self, values: np.ndarray) -> np.ndarray:
         """Layers known of each sample; 0 for NO_LEVEL."""
-        return np.searchsorted(self.bases[1:], values, side="right").astype(np.int64)
+        return np.searchsorted(self.bases[1:], layer_blocks.numbers(values), side="right").astype(np.int64)
 
     def join(self, values: np.ndarray, more: np.ndarray, first: int, layers: int) -> np.ndarray:
         """Prefixes of at least `first` layers, with what a refinement of `layers` layers from `first` on says behind them."""
         depths = np.maximum(self.depths(values), 1)
-        known = values - self.bases[depths]
+        known = layer_blocks.numbers(values) - self.bases[depths]
         missing = self.sizes[first + layers] // np.array(self.sizes)[depths]  # what is new of the refinement
-        longer = self.bases[first + layers] + known * missing + more % missing
+        longer = self.bases[first + layers] + known * missing + layer_blocks.numbers(more) % missing
+        longer += layer_blocks.joined_checks(values, more, depths)
         return np.where((values == NO_LEVEL) | (depths >= first + layers), values, longer).astype(np.int32)
 
 
@@ -114,6 +117,16 @@ def messages(node: NodeModel, rate_point: int, codes: np.ndarray, present: np.nd
 
 def pack(node: NodeModel, rate_point: int, found: np.ndarray, first: int, last: int) -> list[bytes]:
     """Payloads of layers first .. last - 1: of data packets, or from `first` > 0 on of refinement packets."""
+    if not node.block_check_bits:
+        return _pack_symbols(node, rate_point, found, first, last)
+    blocks, made = layer_blocks.are_blocks(found != NO_LEVEL), [b""] * len(found)
+    for how, rows in ((layer_blocks.pack, np.flatnonzero(blocks)), (_pack_symbols, np.flatnonzero(~blocks))):
+        for row, payload in zip(rows.tolist(), how(node, rate_point, found[rows], first, last), strict=True):
+            made[row] = payload
+    return made
+
+
+def _pack_symbols(node: NodeModel, rate_point: int, found: np.ndarray, first: int, last: int) -> list[bytes]:
     flat = flat_point(node, rate_point)
     coding = flat.coding(first)
     out = np.zeros((len(found), max_payload_bytes(node, rate_point)), dtype=np.uint8)
@@ -161,7 +174,25 @@ def unpack(
     node: NodeModel, rate_point: int, data: np.ndarray, offsets: np.ndarray, counts: np.ndarray, present: np.ndarray,
     first: int, lasts: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(symbols of layers first .. lasts - 1 as one number int32[B, N], layers found, status)."""
+    """(symbols of layers first .. lasts - 1 as one number int32[B, N], of blocks what `layer_blocks` makes of them; layers found; status)."""
+    if not node.block_check_bits:
+        return _unpack_symbols(node, rate_point, data, offsets, counts, present, first, lasts)
+    blocks = layer_blocks.are_blocks(present & (np.arange(present.shape[1]) < counts[:, None]))
+    if blocks.all():
+        return layer_blocks.unpack(node, rate_point, data, offsets, counts, present, first, lasts)
+    columns = np.empty(present.shape, np.int32), np.empty(len(counts), np.int32), np.empty(len(counts), np.int32)
+    for row in range(len(counts)):
+        how = layer_blocks.unpack if blocks[row] else _unpack_symbols
+        one, ends = slice(row, row + 1), offsets[row : row + 2]
+        for column, part in zip(columns, how(node, rate_point, data, ends, counts[one], present[one], first, lasts[one]), strict=True):
+            column[row] = part[0]
+    return columns
+
+
+def _unpack_symbols(
+    node: NodeModel, rate_point: int, data: np.ndarray, offsets: np.ndarray, counts: np.ndarray, present: np.ndarray,
+    first: int, lasts: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     flat = flat_point(node, rate_point)
     coding = flat.coding(first)
     values = np.empty(present.shape, dtype=np.int32)

@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from edge_wz.codec import layered, schemes
+from edge_wz.codec import layer_blocks, layered, schemes
+from edge_wz.codec.blocks import NO_LEVEL
 from edge_wz.errors import InputError
 from edge_wz.formats import packet
 from edge_wz.model import LayeredRatePoint, NodeModel
@@ -21,6 +22,7 @@ def same_table(one: LayeredRatePoint, other: LayeredRatePoint) -> bool:
         one.alphabets == other.alphabets
         and np.array_equal(one.thresholds, other.thresholds)
         and np.array_equal(one.messages, other.messages)
+        and np.array_equal(one.positions, other.positions)
         and all(np.array_equal(a, b) for a, b in zip(one.cdfs, other.cdfs, strict=True))
     )
 
@@ -64,10 +66,19 @@ def cut(node: NodeModel, raw: bytes, layers: int, shared: bool = False) -> bytes
     depth = int(tree.depths(indices.values[indices.values >= 0]).max(initial=0))
     if depth <= layers:
         return raw
-    alphabets = node.rate_points[data.rate_point].alphabets
-    place = math.prod(alphabets[depth:])
-    found = np.where(present, (indices.values - tree.bases[depth]) * place, indices.values).astype(np.int32)
     rate_point, mark = saying(node, data.rate_point, layers)
-    payload = layered.pack(node, rate_point, found, 0, layers)[0]
+    if node.block_check_bits and layer_blocks.are_blocks(present)[0]:
+        payload = layer_blocks.cut(node, rate_point, data.payload, int(slots.sum()), layers)
+    else:
+        payload = _repacked(node, rate_point, indices.values, depth, layers)
     made = data._replace(rate_point=rate_point, payload=payload, layers=mark)
     return packet.pack_data(made, packet.seed_before(raw), packet.split_node_id(raw)[0] if shared else None)
+
+
+def _repacked(node: NodeModel, rate_point: int, values: np.ndarray, depth: int, layers: int) -> bytes:
+    """The payload of fewer layers from the prefixes of one packet, int32[1, N]."""
+    alphabets = node.rate_points[rate_point].alphabets
+    tree = layered.flat_point(node, rate_point).tree
+    place = math.prod(alphabets[depth:])
+    found = np.where(values == NO_LEVEL, values, (values - tree.bases[depth]) * place).astype(np.int32)
+    return layered.pack(node, rate_point, found, 0, layers)[0]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_wz.codec import layered, layered_packets
+from edge_wz.codec import layer_blocks, layered, layered_packets
 from edge_wz.codec.blocks import NO_LEVEL
 from edge_wz.codec.indices import StreamIndices
 from edge_wz.formats.packet import PacketStatus, parse_refinement, present_slots
@@ -102,7 +102,7 @@ def is_coarse(node: NodeModel, indices: StreamIndices) -> bool:
         return False
     trees = [layered.flat_point(node, point).tree for point in range(len(node.rate_points))]
     full = np.array([tree.bases[tree.layers] for tree in trees])
-    return bool(np.any((indices.values != NO_LEVEL) & (indices.values < full[indices.rate_points])))
+    return bool(np.any((indices.values != NO_LEVEL) & (layer_blocks.numbers(indices.values) < full[indices.rate_points])))
 
 
 def keep(waiting: list[Further], further: Further, counters: NodeCounters) -> None:

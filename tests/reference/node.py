@@ -74,7 +74,9 @@ def layered_blob(case: Case) -> bytes:
     if coded:
         table += bytes(len(table) % 2)
     table += b"".join(little(entry, 2) for k in coded for row in case["cdfs"][k] for entry in row[1:-1])
-    body = bytes([1, case["cdf_bits"] if coded else 0, 0, 0, 0, case["last"], 0, 0]) + table + bytes(-len(table) % 4)
+    table += bytes(-len(table) % 4)
+    table += b"".join(little(sum(1 << i for i in chosen), (case["packet_samples"] + 31) // 32 * 4) for chosen in case.get("sets", []))
+    body = bytes([1, case["cdf_bits"] if coded else 0, case.get("block_check_bits", 0), 0, 0, case["last"], 0, 0]) + table
     return with_crc32(head(case, 5, 32 + len(body) + 4) + body)
 
 
@@ -139,7 +141,7 @@ def payloads(case: Case, samples: list[int | None]) -> list[bytes]:
     starts = range(0, len(samples), slots)
     if "alphabets" in case:
         messages = [None if x is None else layered.message(case, x) for x in samples]
-        return [layered.pack(case, messages[i : i + slots], 0, case["last"], False) for i in starts]
+        return [layered.payload_of(case, messages[i : i + slots], 0, case["last"], slots) for i in starts]
     if "code" in case:
         point = case["taps"], case["shift"], case["rounding"], case["modulus"]
         return trellis.encode(samples, point, tuple(case["code"]), case["check_bits"], slots)[2]

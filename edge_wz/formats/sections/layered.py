@@ -15,26 +15,28 @@ import numpy as np
 from edge_wz.formats import layout
 from edge_wz.formats.rows import Row, Section
 from edge_wz.formats.sections.common import Head, Reader, int32s, refused, within
+from edge_wz.kernels.polar import words_of
 from edge_wz.model import LayeredRatePoint, NodeModel, frozen
 
-SECTION = struct.Struct("<BBH")
+SECTION = struct.Struct("<BBBB")
 POINT = struct.Struct("<BB")
 TABLE = struct.Struct("<HBB8B")
 
 
 def build(
-    packet_samples: int, hello_every: int, scale: float, offset: float, rate_points: Iterable[LayeredRatePoint]
+    packet_samples: int, hello_every: int, scale: float, offset: float, rate_points: Iterable[LayeredRatePoint], block_check_bits: int = 0
 ) -> NodeModel:
-    """Points of known arrays; `sent` 0 becomes the number of layers."""
+    """Points of known arrays; `sent` 0 becomes the number of layers. With block check bits packets are blocks."""
     points = tuple(
         replace(
             point, thresholds=int32s(point.thresholds, "threshold"), messages=frozen(point.messages, np.uint8),
             cdfs=tuple(frozen(rows, np.int32) for rows in point.cdfs), sent=point.layers_sent,
+            positions=frozen(point.positions, np.bool_),
         )
         for point in rate_points
     )
     head = int(packet_samples), int(hello_every), 0, float(scale), float(offset)
-    return NodeModel("layered", *head, points, cdf_bits=max(map(_cdf_bits, points), default=0))
+    return NodeModel("layered", *head, points, cdf_bits=max(map(_cdf_bits, points), default=0), block_check_bits=int(block_check_bits))
 
 
 def _cdf_bits(point: LayeredRatePoint) -> int:
@@ -52,7 +54,7 @@ def pack(node: NodeModel) -> bytes:
         if table not in tables:
             tables.append(table)
         points.append(POINT.pack(tables.index(table), point.layers_sent))
-    head = SECTION.pack(len(tables), node.cdf_bits, 0)
+    head = SECTION.pack(len(tables), node.cdf_bits, node.block_check_bits, 0)
     return head + _filled(b"".join(points)) + b"".join(tables)
 
 
@@ -70,27 +72,32 @@ def _pack_table(point: LayeredRatePoint) -> bytes:
     front = TABLE.pack(len(point.thresholds), point.layers, coded, *alphabets)
     front += point.thresholds.astype("<i2").tobytes() + numbers.astype(np.uint8).tobytes()
     cdfs = b"".join(rows[:, 1:-1].astype("<u2").tobytes() for rows in point.cdfs if len(rows))
-    return _filled((_filled(front, 2) + cdfs) if cdfs else front)
+    return _filled((_filled(front, 2) + cdfs) if cdfs else front) + _pack_sets(point)
+
+
+def _pack_sets(point: LayeredRatePoint) -> bytes:
+    return words_of(point.positions).astype("<u4").tobytes() if len(point.positions) else b""
 
 
 # ------------------------------------------------------------------------------------------------- from bytes
 
 
 def parse(reader: Reader, head: Head, rate_points: int) -> NodeModel:
-    tables, cdf_bits, _ = reader.take(SECTION, "layered section")
+    tables, cdf_bits, check_bits, _ = reader.take(SECTION, "layered section")
     within("cdf bits", cdf_bits, 0, layout.MAX_LAYERED_CDF_BITS)
     places = [reader.take(POINT, f"rate point {number}") for number in range(rate_points)]
     reader.take(struct.Struct(f"{-POINT.size * rate_points % 4}x"), "fill of the rate points")
-    made = [_parse_table(reader, number, cdf_bits) for number in range(tables)]
+    made = [_parse_table(reader, number, cdf_bits, head[0] if check_bits else 0) for number in range(tables)]
     points = []
     for number, (table, sent) in enumerate(places):
         within(f"rate point {number}: table", table, 0, tables - 1)
         within(f"rate point {number}: sent", sent, 1, made[table].layers)
         points.append(replace(made[table], sent=sent))
-    return NodeModel("layered", *head, tuple(points), cdf_bits=cdf_bits)
+    return NodeModel("layered", *head, tuple(points), cdf_bits=cdf_bits, block_check_bits=check_bits)
 
 
-def _parse_table(reader: Reader, number: int, cdf_bits: int) -> LayeredRatePoint:
+def _parse_table(reader: Reader, number: int, cdf_bits: int, block: int) -> LayeredRatePoint:
+    """`block`: samples of one, 0 where packets are none."""
     what = f"table {number}"
     count, layers, coded, *all_alphabets = reader.take(TABLE, what)
     within(f"{what}: layers", layers, 1, layout.MAX_LAYERS)
@@ -113,7 +120,17 @@ def _parse_table(reader: Reader, number: int, cdf_bits: int) -> LayeredRatePoint
         used += 2 * rows * (alphabet - 1)
     reader.take(struct.Struct(f"{-used % 4}x"), f"fill of {what}")
     messages = numbers[:, None] // _places(alphabets) % np.array(alphabets)
-    return LayeredRatePoint(thresholds, frozen(messages, np.uint8), alphabets, tuple(cdfs))
+    table = LayeredRatePoint(thresholds, frozen(messages, np.uint8), alphabets, tuple(cdfs))
+    return replace(table, positions=_parse_sets(reader, alphabets, block, what)) if block else table
+
+
+def _parse_sets(reader: Reader, alphabets: tuple[int, ...], block: int, what: str) -> np.ndarray:
+    planes, words = sum(alphabet.bit_length() - 1 for alphabet in alphabets), (block + 31) // 32
+    found = reader.array("<i4", planes * words, f"sets of {what}").astype("<u4").reshape(planes, words)
+    sets = np.unpackbits(found.view(np.uint8), axis=1, bitorder="little")
+    if sets[:, block:].any():
+        raise refused(f"{what}: a set has a position from {block} on")
+    return frozen(sets[:, :block], np.bool_)
 
 
 def _places(alphabets: tuple[int, ...]) -> np.ndarray:
@@ -145,11 +162,32 @@ def check(node: NodeModel) -> None:
         within("cdf bits", node.cdf_bits, layout.MIN_LAYERED_CDF_BITS, layout.MAX_LAYERED_CDF_BITS)
     else:
         within("cdf bits without a coded layer", node.cdf_bits, 0, 0)
+    if node.block_check_bits:
+        _check_blocks(node)
     for number, point in enumerate(node.rate_points):
         where = f"rate point {number}"
         within(f"{where}: layers", point.layers, 1, layout.MAX_LAYERS)
         within(f"{where}: sent", point.layers_sent, 1, point.layers)
         _check_table(where, point, node.cdf_bits)
+        _check_sets(where, point, node)
+
+
+def _check_blocks(node: NodeModel) -> None:
+    if node.block_check_bits not in layout.BLOCK_CHECKS:
+        raise refused(f"block check bits is {node.block_check_bits}, not 0 or one of {layout.BLOCK_CHECKS}")
+    within("packet samples of blocks", node.packet_samples, layout.MIN_LAYER_BLOCK, layout.MAX_PACKET_SAMPLES)
+    for number, point in enumerate(node.rate_points):
+        if any(point.coded):
+            raise refused(f"rate point {number}: a block has no coded layers")
+
+
+def _check_sets(where: str, point: LayeredRatePoint, node: NodeModel) -> None:
+    planes = sum(alphabet.bit_length() - 1 for alphabet in point.alphabets)
+    shape = (planes, node.packet_samples) if node.block_check_bits else (0, 0)
+    if point.positions.shape != shape:
+        raise refused(f"{where}: sets of shape {point.positions.shape}, not {shape}")
+    if not point.positions.any(axis=1).all():
+        raise refused(f"{where}: a plane sends nothing")
 
 
 def _check_table(where: str, point: LayeredRatePoint, cdf_bits: int) -> None:
@@ -189,8 +227,10 @@ def _check_cdfs(where: str, point: LayeredRatePoint, layer: int, rows: np.ndarra
 def describe(node: NodeModel) -> list[Row]:
     tables = list(dict.fromkeys(_pack_table(point) for point in node.rate_points))
     points = POINT.size * len(node.rate_points)
+    checked = "of each layer of a packet" if node.block_check_bits else "packets are no blocks"
     return [
-        Row("tables", len(tables), 8), Row("cdf bits", node.cdf_bits, 8), Row("reserved", 0, 16),
+        Row("tables", len(tables), 8), Row("cdf bits", node.cdf_bits, 8),
+        Row("block check bits", node.block_check_bits, 8, checked), Row("reserved", 0, 8),
         Row("all rate points", "below", 8 * points, "and fill" if points % 4 else ""),
         *([Row("fill", 0, 8 * (-points % 4))] if points % 4 else []),
         *(Row(f"table {number}", f"{len(table)} bytes", 8 * len(table)) for number, table in enumerate(tables)),
@@ -209,6 +249,7 @@ def describe_points(node: NodeModel) -> Iterator[Section]:
         for layer, (alphabet, cdfs) in enumerate(zip(point.alphabets, point.cdfs, strict=True)):
             coding = f"coded, {len(cdfs)} cdfs" if len(cdfs) else f"{alphabet.bit_length() - 1} raw bits"
             rows.append(Row(f"layer {layer}", alphabet, 8, coding))
+        rows += [Row(f"plane {plane}", f"{int(row.sum())} of {row.size} positions", None) for plane, row in enumerate(point.positions)]
         yield Section(f"rate point {number}", tuple(rows))
 
 
