@@ -70,9 +70,9 @@ def learning_options(command: Options) -> Options:
               help="trellis: of the code.  [default: by packet length]")
 @click.option("--layers", metavar="M[,M...]", help="layered: symbols of each layer, the coarsest first, like 2,2,2; they say the rate.")
 @click.option("--mode", type=click.Choice(["marginal", "conditional"]),
-              help="layered: design for rates as sent, or as ideal Slepian-Wolf coding would pay.  [default: marginal]")
+              help="layered: each layer as it is, or as blocks given side information and layers before.  [default: marginal]")
 @click.option("--packet-samples", "--block", "packet_samples", type=click.IntRange(1, 4096),
-              help="Of syndrome, a packet is a block.  [default: 32; syndrome 1024]")
+              help="Of syndrome and conditional layers, a packet is a block.  [default: 32; blocks 1024]")
 @click.option("--level-check", type=click.Choice(["0", "4", "8"]),
               help="nested, trellis: bits per packet that tell a wrongly resolved bin and let it heal.  [default: 8]")
 @click.option("--name", default="", help="Name of the node.  [default: the source]")
@@ -88,7 +88,8 @@ def train(recording: str, source: str, side: str, out: str, as_json: bool, **opt
     """
     from training import jobs
 
-    options["packet_samples"] = options["packet_samples"] or (1024 if options["scheme"] == "syndrome" else 32)
+    blocks = options["scheme"] == "syndrome" or options["mode"] == "conditional"
+    options["packet_samples"] = options["packet_samples"] or (1024 if blocks else 32)
     sides = tuple(part.strip() for part in side.split(",") if part.strip())
     material = load_columns(recording, options, (source, *sides))
     report = jobs.train(material, source, sides, out, options)

@@ -203,7 +203,10 @@ def _design(material: Material, space: StateSpace, scheme: str, options: Options
         if options.level_check_bits:
             raise InputError("scheme layered has no level check")
         framing_only = options.packet_samples, options.hello_every
-        mode, decoder = options.mode or MODES[0], options.decoder or "kalman"
+        mode = options.mode or MODES[0]
+        decoder = options.decoder or ("posterior" if mode == "conditional" else "kalman")
+        if mode == "conditional" and decoder != "posterior":
+            raise InputError(f"decoder '{decoder}': blocks of layers (mode conditional) are resolved by posterior")
         return design_layered(material, space, options.layers, mode, decoder, framing_only, options.side_taps, known)
     if scheme == "nested":
         return _design_nested(material, space, options, known)

@@ -4,7 +4,8 @@
     -> the law of source and prediction on a grid -> `layered_lloyd` -> the table with the smaller error over all depths
 
 What is searched is the product of the errors of all depths, as a stream may stop at any. Rate point 0 sends all layers, point 1 all but the
-last, and so on: they share the table. Neither a learned start nor a network is needed here; `training.layered` makes those.
+last, and so on: they share the table. In conditional mode packets are blocks (`training.layered_blocks`). Neither a learned start nor a network is
+needed here; `training.layered` makes those.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from edge_wz.formats.blob import make_layered
 from edge_wz.formats.layout import MAX_THRESHOLDS
 from edge_wz.formats.sections.layered import encoder_bytes
 from edge_wz.model import LayeredRatePoint, Model, SideFilter, StateSpace, frozen
+from training import layered_blocks
 from training import layered_lloyd as lloyd
 from training.design_nested import LADDER, fit_side_filter
 from training.material import Material
@@ -240,6 +242,8 @@ def design_layered(
     alphabets = parse_layers(layers)
     packet_samples, hello_every = framing
     parts = LayeredParts(space, fit_side_filter(material, side_taps), decoder, packet_samples, hello_every, alphabets, mode)
+    if mode == "conditional":
+        layered_blocks.check(alphabets, packet_samples)
     if not known and decoder == "kalman":
         parts = trusted(parts, last(material, LADDER_SAMPLES))
     tail = last(material, TUNE_SAMPLES)
@@ -254,12 +258,20 @@ def design_layered(
         found["ideal_bits"] = [round(rate, 4) for rate in candidate.rates]
         if cost(theirs) < cost(errors) + np.log(WORTH):
             chosen, source, errors = candidate.point, "Lloyd", theirs
-    model = build(parts, material, with_priors(chosen, material.codes[material.present]))
+    model, coding = finished(parts, material, chosen)
     about = {
         "layers": list(alphabets), "mode": mode, "table": source, "intervals": len(chosen.messages),
-        "table_bytes": encoder_bytes(chosen), **found,
+        "table_bytes": encoder_bytes(chosen), **found, **coding,
     }  # fmt: skip
     return replace(model, measured=fidelity(errors, material), provenance=about)
+
+
+def finished(parts: LayeredParts, material: Material, table: LayeredRatePoint) -> tuple[Model, dict[str, Any]]:
+    """The model with its layers coded as the mode says, and what there is to tell of it."""
+    if parts.mode != "conditional":
+        return build(parts, material, with_priors(table, material.codes[material.present])), {}
+    model, layers = layered_blocks.with_blocks(build(parts, material, layered_blocks.raw(table)), material)
+    return model, {"blocks": layered_blocks.as_rows(layers)}
 
 
 __all__ = ["design_layered", "modulo_table", "parse_layers"]

@@ -15,16 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from edge_wz.codec.nested_decoders import side_filter
-from edge_wz.codec.side_information import SideInformation
-from edge_wz.decoders.side_window import Windows
 from edge_wz.errors import InputError
 from edge_wz.formats.sections.layered import encoder_bytes
 from edge_wz.model import LayeredRatePoint, Model
 from export import layered_decoder
 from training import design, layered, layered_compile, layered_gate
 from training.data import Recording
-from training.design_layered import LayeredParts, build, cost, errors_of, fidelity, polished, with_priors
+from training.design_layered import LayeredParts, build, cost, errors_of, fidelity, finished, polished, with_priors
+from training.layered_blocks import beliefs
 from training.layered_lloyd import WEIGHT
 from training.layered_pairs import Pairs, recorded
 from training.material import Material, gather
@@ -78,19 +76,12 @@ def train(recording: Recording, source: str, side: tuple[str, ...], options: Opt
         "better_on_validation": verdict.default,
     }  # fmt: skip
     if kind != "designed":
-        bare = build(_parts(model, options), material, chosen)
-        found = fidelity(errors_of(bare, material), material)
+        parts = _parts(model, options)
+        found = fidelity(errors_of(build(parts, material, chosen), material), material)
+        bare, coding = finished(parts, material, chosen)
+        about |= coding
         model = replace(bare, name=model.name, source=model.source, unit=model.unit, period_s=model.period_s, measured=found)
     return replace(model, side=side, provenance=about), _members(trained, pairs, say)
-
-
-def beliefs(model: Model, material: Material, span: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(codes, predicted, sigmas) of the rows, codes: the gateway's belief before each message, from neighbours as recorded."""
-    moments = side_filter(model, "posterior")
-    windows, side = Windows(moments, (len(moments.mean) - 1) // moments.taps), SideInformation.of(material.side)
-    predicted, variances, _ = windows.predict(windows.initial_state(), side.values, side.sigmas)
-    sigmas = np.broadcast_to(np.sqrt(variances), predicted.shape)
-    return material.in_codes[span], (predicted + moments.mean[0])[span], sigmas[span]
 
 
 def _validation(pairs: Pairs, model: Model, material: Material, cut: int) -> Pairs:

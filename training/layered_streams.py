@@ -115,18 +115,34 @@ def prefix_rows(
             "mean_sigma": float(np.sqrt(np.mean(np.square(result.sigmas[present])))),
             "wrong_runs": float(np.mean(true_runs(model.node, stream.indices, codes)[present] != result.levels[present])),
         })
+        if model.node.block_check_bits:
+            fewer = resolved_layers(model.node, stream.indices, result.levels) < stream.depths
+            rows[-1]["unresolved"] = float(np.mean(fewer[present]))
     return rows
 
 
 def true_runs(node: NodeModel, indices: StreamIndices, codes: np.ndarray) -> np.ndarray:
-    """The runs (as `codec.layered_decoder` counts them) in which the source lay; NO_LEVEL where nothing came."""
+    """The runs (as `codec.layered_decoder` counts them) in which the source lay, with the layers that came; NO_LEVEL where nothing did."""
     lows, _, starts, offsets = Runs(node).arrays
     found = np.full(len(codes), NO_LEVEL, np.int64)
-    for rate_point, prefix in np.unique(np.stack([indices.rate_points, indices.values]), axis=1).T.tolist():
-        if prefix == NO_LEVEL:
-            continue
-        row = offsets[rate_point] + prefix
-        held = (indices.rate_points == rate_point) & (indices.values == prefix)
-        own = np.searchsorted(lows[starts[row] : starts[row + 1]], codes[held], side="right") - 1
-        found[held] = own + starts[row] - starts[offsets[rate_point]]
+    every = np.ones((1, len(codes)), np.bool_)
+    for rate_point in np.unique(indices.rate_points).tolist():
+        tree = layered.flat_point(node, rate_point).tree
+        messages = layered.messages(node, rate_point, codes[None, :], every)[0]
+        depths = np.where(indices.rate_points == rate_point, tree.depths(indices.values), 0)
+        for row in range(sum(tree.sizes[1:])):
+            depth = int(tree.depths(np.array([row]))[0])
+            held = (depths == depth) & (messages // (tree.sizes[-1] // tree.sizes[depth]) + tree.bases[depth] == row)
+            at = offsets[rate_point] + row
+            own = np.searchsorted(lows[starts[at] : starts[at + 1]], codes[held], side="right") - 1
+            found[held] = own + starts[at] - starts[offsets[rate_point]]
     return found
+
+
+def resolved_layers(node: NodeModel, indices: StreamIndices, levels: np.ndarray) -> np.ndarray:
+    """Layers that the decoder had of each sample, from the runs that it found; 0 for none."""
+    _, _, starts, offsets = Runs(node).arrays
+    first = offsets[indices.rate_points]
+    rows = np.searchsorted(starts, levels + starts[first], side="right") - 1 - first
+    tree = layered.flat_point(node, 0).tree
+    return np.where(levels == NO_LEVEL, 0, tree.depths(rows))

@@ -9,12 +9,13 @@ import math
 
 import numpy as np
 
-from edge_wz.codec import schemes
+from edge_wz.codec import layer_blocks, schemes
 from edge_wz.codec.indices import Indices
+from edge_wz.codec.layered import Tree
 from edge_wz.formats.describe import Row, Section
 from edge_wz.formats.layout import FLAT_CDF_BITS
 from edge_wz.formats.packet import DataPacket, present_slots
-from edge_wz.model import CdfTable, NestedRatePoint, NodeModel, PredictiveRatePoint, SyndromeRatePoint
+from edge_wz.model import CdfTable, LayeredRatePoint, NestedRatePoint, NodeModel, PredictiveRatePoint, SyndromeRatePoint
 
 
 def payload_section(node: NodeModel, data: DataPacket) -> Section:
@@ -23,7 +24,7 @@ def payload_section(node: NodeModel, data: DataPacket) -> Section:
     slots = present_slots(data, node.packet_samples)
     present = np.zeros((1, node.packet_samples), dtype=bool)
     present[0, : len(slots)] = slots
-    indices = schemes.parse(node, [data.payload], [data.rate_point], [len(slots)], present)
+    indices = schemes.parse(node, [data.payload], [data.rate_point], [len(slots)], present, [data.layers or 0])
     if indices.status[0] < 0:
         return Section("payload: malformed for this model", ())
     rows = _ROWS[node.scheme](node, data, indices)
@@ -107,4 +108,44 @@ def _level_bits(node: NodeModel, table: CdfTable, level: int) -> float:
     return node.cdf_bits - math.log2(int(table.cdf[symbol + 1] - table.cdf[symbol])) + extra_bits
 
 
-_ROWS = {"nested": _nested_rows, "trellis": _trellis_rows, "syndrome": _syndrome_rows, "predictive": _predictive_rows}
+def _layered_rows(node: NodeModel, data: DataPacket, indices: Indices) -> list[Row]:
+    """Layer by layer: symbols in a row, or of a block the sent bits of each plane and the check."""
+    point: LayeredRatePoint = node.rate_points[data.rate_point]
+    values = indices.values[0][indices.present[0]]
+    tree = Tree(point.alphabets)
+    depth = int(tree.depths(values).max(initial=0))
+    numbers = layer_blocks.numbers(values) - tree.bases[depth]
+    if node.block_check_bits and layer_blocks.are_blocks(indices.present)[0]:
+        return _block_rows(node, point, values, numbers, depth)
+    rows = []
+    for layer, alphabet in enumerate(point.alphabets[:depth]):
+        symbols = numbers // math.prod(point.alphabets[layer + 1 : depth]) % alphabet
+        prefixes = numbers // math.prod(point.alphabets[layer:depth])
+        text = ("" if alphabet <= 10 else " ").join(map(str, symbols.tolist()))
+        rows.append(Row(f"layer {layer}", text, _symbol_bits(node, point, layer, prefixes, symbols), "range coded" if point.coded[layer] else "raw"))
+    return rows
+
+
+def _symbol_bits(node: NodeModel, point: LayeredRatePoint, layer: int, prefixes: np.ndarray, symbols: np.ndarray) -> float:
+    cdfs = point.cdfs[layer]
+    if not len(cdfs):
+        return len(symbols) * (point.alphabets[layer].bit_length() - 1)
+    shares = cdfs[prefixes, symbols + 1] - cdfs[prefixes, symbols]
+    return float(np.sum(node.cdf_bits - np.log2(shares)))
+
+
+def _block_rows(node: NodeModel, point: LayeredRatePoint, values: np.ndarray, numbers: np.ndarray, depth: int) -> list[Row]:
+    ends, rows = layer_blocks.plane_ends(point.alphabets), []
+    for layer in range(depth):
+        for plane in range(int(ends[layer]), int(ends[layer + 1])):
+            positions = point.positions[plane, : len(values)]
+            sent = (numbers[positions] >> int(ends[depth] - 1 - plane)) & 1
+            note = f"plane {plane}, positions {_runs(np.flatnonzero(positions))}"
+            rows.append(Row(f"layer {layer}", "".join(map(str, sent.tolist())), len(sent), note))
+        rows.append(Row(f"check {layer}", int(values[layer]) >> layer_blocks.NUMBER_BITS, node.block_check_bits))
+    return rows
+
+
+_ROWS = {
+    "nested": _nested_rows, "trellis": _trellis_rows, "syndrome": _syndrome_rows, "predictive": _predictive_rows, "layered": _layered_rows,
+}

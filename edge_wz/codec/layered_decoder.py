@@ -1,7 +1,8 @@
 """`posterior` and `kalman`: the decoders of scheme `layered`, prepared for one model; the interface is that of `nested_decoders`.
 
-Both cut a Gaussian belief to what a prefix of layers leaves (`decoders.layered`), whatever its depth; depths may differ from sample to
-sample. `levels` of a result are runs: the stretches of codes with one prefix, numbered within the rate point, all prefixes in order.
+Both cut a Gaussian belief to what a prefix of layers leaves (`decoders.layered`), whatever its depth; depths may differ from sample to sample.
+Blocks go through `layered_block_decoder` first, of which only `posterior` knows. `levels` of a result are runs: the stretches of codes with one
+prefix, numbered within the rate point, all prefixes in order.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import numpy as np
 from edge_wz.codec.decoded import Decoded
 from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.layered import Tree
+from edge_wz.codec.layered_block_decoder import Blocks
 from edge_wz.codec.nested_decoders import side_filter
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.codec.state_space import Predictor, require_state_space
 from edge_wz.decoders import layered, layered_lookup
+from edge_wz.decoders.cells import SUSPECT
 from edge_wz.decoders.side_window import Windows
+from edge_wz.errors import InputError
 from edge_wz.model import LayeredRatePoint, Model, NodeModel
 
 FIRST_EDGE, LAST_EDGE = -32768.5, 32767.5
@@ -68,6 +72,7 @@ class Posterior:
         self._mean = float(moments.mean[0])
         self._runs = Runs(model.node)
         self._lookup: layered_lookup.Lookup | None = None
+        self._blocks = Blocks(model) if model.node.block_check_bits else None
         self.neighbours = self._windows.neighbours
 
     def initial_state(self) -> np.ndarray:
@@ -76,12 +81,17 @@ class Posterior:
     def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
         predicted, variances, past = self._windows.predict(state, side.values, side.sigmas)
         out = Decoded.empty(indices.values.size)
+        values, untold = indices.values, None
+        if self._blocks is not None:
+            values, untold = self._blocks.resolve(indices, self._mean + predicted, variances)
         if self._lookup is None:
             self._lookup = layered_lookup.make(*self._runs.arrays[:3], self._windows.variance)
         layered_lookup.posterior(
-            indices.values, indices.rate_points, *self._runs.arrays, self._mean, predicted, variances, *self._lookup,
+            values, indices.rate_points, *self._runs.arrays, self._mean, predicted, variances, *self._lookup,
             out.values, out.sigmas, out.flags, out.levels,
         )  # fmt: skip
+        if untold is not None:
+            out.flags[untold] |= SUSPECT
         return out, past
 
 
@@ -89,6 +99,8 @@ class Kalman:
     """State: the belief of `codec.state_space`."""
 
     def __init__(self, model: Model) -> None:
+        if model.node.block_check_bits:
+            raise InputError("decoder kalman: blocks of layers are resolved by posterior, as they are whole before any sample is known")
         self._predictor = Predictor(require_state_space(model))
         self._kernel = layered.kalman(*self._predictor.sizes)
         self._runs = Runs(model.node)

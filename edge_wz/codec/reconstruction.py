@@ -21,6 +21,7 @@ from edge_wz.errors import InputError
 from edge_wz.kernels.nested_quantizer import check_levels
 from edge_wz.model import Model
 
+WARM_BLOCK = 64  # samples that any block decoder takes for a block
 _INDEX, _SENSOR = np.dtype(np.int32), np.dtype(np.float64)
 
 __all__ = ["ABSENT", "CONCEALED", "DECODERS", "RESOLVED", "SUSPECT", "Decoder", "Reconstruction"]
@@ -110,7 +111,8 @@ class Decoder:
 
     def warm_up(self) -> None:
         """Compile all that `reconstruct` needs, or load it, so that the first packet need not wait for that."""
-        samples = 4
+        node = self.model.node
+        samples = min(WARM_BLOCK, node.packet_samples) if node.block_check_bits else 4
         values = np.zeros(samples, np.int32)
         values[-1] = NO_LEVEL
         zeros, starts = np.zeros(samples, np.int32), np.zeros(1, np.int64)

@@ -24,7 +24,7 @@ import numpy as np
 from edge_wz.errors import FormatError, InputError, NewerVersion, StorageError
 from edge_wz.formats import blob
 from edge_wz.formats.layout import BUNDLE_FORMAT
-from edge_wz.model import BlockDecoding, Model, Propagation, RefinementModel, SideFilter, StateSpace, frozen
+from edge_wz.model import BlockDecoding, LayeredRatePoint, Model, Propagation, RefinementModel, SideFilter, StateSpace, frozen
 
 MANIFEST = "manifest.json"
 NODE = "node.bin"
@@ -266,7 +266,10 @@ def _check(model: Model, where: str) -> None:
              f"decoder {model.decoder} needs a state space")
     _require(model.propagation is None or 1 <= model.propagation.rounds <= 16, where, GATEWAY,
              "propagation.rounds is not within 1 .. 16")
+    _require(model.propagation is None or model.propagation.survivors in (0, 1), where, GATEWAY, "propagation.survivors is not 0 or 1")
     _check_block(model, where)
+    blocks = model.node.scheme == "layered" and model.node.block_check_bits > 0
+    _require(not blocks or model.decoder == "posterior", where, MANIFEST, f"decoder {model.decoder} resolves no blocks of layers")
     _require(model.decoder != "refine" or model.refinement is not None, where, GATEWAY,
              "decoder refine needs moments")
     shapes = _expected_shapes(model)
@@ -283,10 +286,10 @@ def _check_block(model: Model, where: str) -> None:
     _require(model.node.scheme != "syndrome" or model.block is not None, where, GATEWAY, "decoder syndrome needs planes and a density")
     if model.block is None:
         return
-    _require(model.node.scheme == "syndrome", where, GATEWAY, f"scheme {model.node.scheme} has no blocks")
+    _require(model.node.block_check_bits > 0, where, GATEWAY, f"a model of scheme {model.node.scheme} without block checks has no blocks")
     block, points = model.block, model.node.rate_points
     fits = block.planes.shape == (len(points),) and all(
-        float(planes).is_integer() and len(point.sent) <= planes <= MAX_BLOCK_PLANES
+        float(planes).is_integer() and _coded_planes(point) <= planes <= MAX_BLOCK_PLANES
         for planes, point in zip(block.planes, points, strict=True)
     )
     _require(fits, where, GATEWAY, f"block.planes {block.planes} are not those of the rate points, at most {MAX_BLOCK_PLANES}")
@@ -294,6 +297,10 @@ def _check_block(model: Model, where: str) -> None:
              "block.density is not weights and factors above 0")
     _require(bool((block.path_mse >= 0).all()), where, GATEWAY, "block.path_mse is below 0")
     _require(1 <= block.rounds <= 2, where, GATEWAY, "block.rounds is not 1 or 2")
+
+
+def _coded_planes(point: Any) -> int:
+    return len(point.positions if isinstance(point, LayeredRatePoint) else point.sent)
 
 
 def _expected_shapes(model: Model) -> dict[str, tuple[int, ...]]:
