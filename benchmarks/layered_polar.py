@@ -1,9 +1,9 @@
-"""Conditional layers through the real polar coder, blocks of 1024: `python -m benchmarks.layered_polar [--blocks 1000] [--json]`.
+"""Conditional layers through packets, blocks of 1024: `python -m benchmarks.layered_polar [--blocks 1000] [--json]`.
 
-222 and 44 as designed for conditional rates, both noise variances. For every bit plane: H, the ideal Slepian-Wolf bits; what is sent above it,
-the plane's 12-bit check included; blocks in which the plane does not come out right though all before it did, and those among them
-that the check lets pass. Then what the layers cost and are worth with the smallest excess at which every plane of them fails in at most one
-block of a hundred; a block that fails counts with the distortion of the layers before.
+222 and 44 as designed for conditional rates, both noise variances, their blocks designed on samples of their own (`training.layered_blocks`). Fresh
+samples through node encoder, packets, parser and the gateway's decoder. For every layer: H, the ideal Slepian-Wolf bits; the bits of the payload,
+check and fill included; how far that is above H, each plane; blocks in which the layer is not there or not right though all before it are,
+and those among them that the check lets pass. Then what the layers cost and are worth, beside the same layers sent raw, which never fail.
 """
 
 from __future__ import annotations
@@ -13,61 +13,56 @@ import sys
 
 import numpy as np
 
-from benchmarks.layered_points import LAYERED, VARIANCES, Case, designed
+from benchmarks.layered_points import LAYERED, VARIANCES, Case, designed, model_of
 from benchmarks.timing import show
-from training import layered_measure
-from training.layered_pairs import gaussian
-from training.layered_planes import BLOCK, Planes, Trial, attempt, draw, hardness, ideal_bits
+from edge_wz.codec.layer_policy import Command
+from edge_wz.codec.side_information import SideInformation
+from training import layered_blocks, layered_streams
+from training.layered_pairs import CODES_PER_DEVIATION, Pairs, gaussian
+from training.syndrome_trials import Pool
 
-TRIAL_BLOCKS = 600  # that tell which positions are hard
-BATCH = 200
-EXCESSES = (0.08, 0.10, 0.12)
+BLOCK = 1024
+DESIGN_SAMPLES = 200 * BLOCK
 MOST_FAILED = 0.01
-SAMPLES = 1_000_000
-HEADER = ("model", "variance", "plane", "H", "sent", "above H", "blocks", "failed", "unnoticed", "at most 1 %")
-LAYERS_HEADER = ("model", "variance", "layers", "ideal bits", "bits", "dB, ideal", "dB")
+HEADER = ("model", "variance", "layer", "planes", "H", "sent", "above H, a plane", "blocks", "failed", "unnoticed", "at most 1 %")
+LAYERS_HEADER = ("model", "variance", "layers", "ideal bits", "bits", "dB, raw", "dB")
 
 
-def trials(planes: Planes, variance: float, blocks: int) -> list[list[Trial]]:
-    """By plane, then by excess."""
-    pairs, rng = gaussian(variance), np.random.default_rng(1)
-    hard, ideal = np.zeros((planes.count, BLOCK)), np.zeros(planes.count)
-    for _ in range(TRIAL_BLOCKS // BATCH):
-        values, trees = draw(planes, pairs, BATCH, rng)
-        for plane in range(planes.count):
-            hard[plane] += hardness(values, trees, plane)
-            ideal[plane] += ideal_bits(values, trees, plane) * BATCH / TRIAL_BLOCKS
-    parts: list[list[list[Trial]]] = [[[] for _ in EXCESSES] for _ in range(planes.count)]
-    for _ in range(-(-blocks // BATCH)):
-        values, trees = draw(planes, pairs, BATCH, rng)
-        for plane in range(planes.count):
-            for at, excess in enumerate(EXCESSES):
-                bits = int((ideal[plane] + excess) * BLOCK)
-                parts[plane][at].append(attempt(values, trees, plane, np.argsort(-hard[plane]), bits))
-    return [[joined(part) for part in row] for row in parts]
+def pool_of(pairs: Pairs) -> Pool:
+    x, y, sigma = pairs.draw(np.random.default_rng(11), DESIGN_SAMPLES)
+    columns = pairs.to_codes(x).astype(np.float64), y / pairs.lsb + pairs.mean, np.square(sigma / pairs.lsb)
+    return Pool(*(column.reshape(-1, BLOCK) for column in columns), np.ones((1, 2)), layered_blocks.SEED)
 
 
-def joined(parts: list[Trial]) -> Trial:
-    sums = [sum(getattr(part, name) for part in parts) for name in ("blocks", "failed", "unnoticed")]
-    return Trial(parts[0].plane, parts[0].bits, float(np.mean([part.ideal_bits for part in parts])), *sums)
+def measured(case: Case, blocks: int) -> tuple[list[list[object]], list[list[object]]]:
+    point, pairs = layered_blocks.raw(designed(case).point), gaussian(case.variance)
+    plain = model_of(point, case.variance, BLOCK)
+    model, layers = layered_blocks.with_blocks(plain, pool_of(pairs))
+    x, y, _ = pairs.draw(np.random.default_rng(12), blocks * BLOCK)
+    codes, side = pairs.to_codes(x).astype(np.int16), SideInformation.of(y * CODES_PER_DEVIATION)
+    truth, present = x * CODES_PER_DEVIATION, np.ones(len(x), bool)
+    rows, totals, before = [], [], 0.0
+    alive = np.ones(blocks, bool)
+    for depth, layer in enumerate(layers, 1):
+        stream = layered_streams.send(model.node, codes, present, Command(depth, depth))
+        result = layered_streams.decode(model, stream, side)
+        raw = layered_streams.decode(plain, layered_streams.send(plain.node, codes, present, Command(depth, depth)), side)
+        there = layered_streams.resolved_layers(model.node, stream.indices, result.levels).reshape(blocks, BLOCK).min(axis=1) >= depth
+        right = there & ((result.levels == raw.levels).reshape(blocks, BLOCK).all(axis=1))
+        bits = stream.counters.payload_bits / len(x)
+        numbers = (round(value, 3) for value in (layer.ideal_bits, bits - before, (bits - before - layer.ideal_bits) / layer.planes))
+        failed, unnoticed = int((alive & ~right).sum()), int((alive & there & ~right).sum())
+        held = "yes" if failed <= MOST_FAILED * alive.sum() else "no"
+        rows.append([case.model, case.variance, depth - 1, layer.planes, *numbers, int(alive.sum()), failed, unnoticed, held])
+        ideal = sum(one.ideal_bits for one in layers[:depth])
+        levels = (round(_db(found.values - truth), 2) for found in (raw, result))
+        totals.append([case.model, case.variance, depth, round(ideal, 3), round(bits, 3), *levels])
+        before, alive = bits, alive & right
+    return rows, totals
 
 
-def layers(case: Case, planes: Planes, found: list[list[Trial]]) -> list[list[object]]:
-    chosen = [next((trial for trial in row if trial.failed <= MOST_FAILED * trial.blocks), row[-1]) for row in found]
-    measured = layered_measure.measure(planes.point, gaussian(case.variance), SAMPLES)
-    powers = 10 ** (np.array([10 * np.log10(case.variance), *measured.distortion_db]) / 10)
-    rows: list[list[object]] = []
-    alive, lost, first = 1.0, 0.0, 0
-    for layer, end in enumerate(planes.ends):
-        for trial in chosen[first:end]:
-            share = trial.failed / trial.blocks
-            lost += alive * share * powers[layer]
-            alive *= 1 - share
-        first = end
-        sums = sum(trial.ideal_bits for trial in chosen[:end]), sum(trial.bits for trial in chosen[:end])
-        levels = 10 * np.log10([powers[layer + 1], lost + alive * powers[layer + 1]])
-        rows.append([case.model, case.variance, layer + 1, *(round(value, 3) for value in sums), *(round(float(value), 2) for value in levels)])
-    return rows
+def _db(errors: np.ndarray) -> float:
+    return float(20 * np.log10(np.sqrt(np.mean(errors * errors)) / CODES_PER_DEVIATION))
 
 
 def main() -> None:
@@ -80,13 +75,8 @@ def main() -> None:
     for variance in VARIANCES:
         for model in LAYERED:
             case = Case(variance, "conditional", model)
-            planes = Planes.of(designed(case).point)
-            found = trials(planes, variance, chosen.blocks)
-            for trial in (trial for row in found for trial in row):
-                held = "yes" if trial.failed <= MOST_FAILED * trial.blocks else "no"
-                numbers = (round(value, 3) for value in (trial.ideal_bits, trial.bits, trial.excess))
-                rows.append([model, variance, trial.plane, *numbers, trial.blocks, trial.failed, trial.unnoticed, held])
-            totals += layers(case, planes, found)
+            for found, more in zip((rows, totals), measured(case, chosen.blocks), strict=True):
+                found += more
             print(f"{case.name}: done", file=sys.stderr, flush=True)
     show(HEADER, rows, chosen.json)
     print()

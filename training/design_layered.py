@@ -270,7 +270,8 @@ def finished(parts: LayeredParts, material: Material, table: LayeredRatePoint) -
     """The model with its layers coded as the mode says, and what there is to tell of it."""
     if parts.mode != "conditional":
         return build(parts, material, with_priors(table, material.codes[material.present])), {}
-    model, layers = layered_blocks.with_blocks(build(parts, material, layered_blocks.raw(table)), material)
+    model = build(parts, material, layered_blocks.raw(table))
+    model, layers = layered_blocks.with_blocks(model, layered_blocks.gather(model, material))
     return model, {"blocks": layered_blocks.as_rows(layers)}
 
 

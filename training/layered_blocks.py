@@ -32,7 +32,8 @@ from training.design_syndrome import check_bits_for
 from training.material import Material
 from training.syndrome_trials import MIN_BLOCKS, Pool, fit_density
 
-MOST_FAILED = 6e-3  # of the blocks, each layer
+MOST_FAILED = 5e-3  # of the blocks, each layer; the promise is 1e-2
+EXCESS_STEP = 0.005  # of a search, for blocks of 1024
 FIRST_EXCESS = 0.02  # bits above the ideal ones that a search begins at, each plane
 TRIAL_SAMPLES = 600_000
 HARDNESS_SAMPLES = 600_000
@@ -80,11 +81,10 @@ def beliefs(model: Model, material: Material, span: slice) -> tuple[np.ndarray, 
     return material.in_codes[span], (predicted + moments.mean[0])[span], sigmas[span]
 
 
-def with_blocks(model: Model, material: Material) -> tuple[Model, list[Layer]]:
-    """The model with packets that are blocks, one length for all of its rate points, and what its layers cost; the first table is designed."""
+def with_blocks(model: Model, pool: Pool) -> tuple[Model, list[Layer]]:
+    """The model with packets that are blocks, and what its layers cost; its rate points share one table."""
     node, point = model.node, model.node.rate_points[0]
     check(point.alphabets, node.packet_samples)
-    pool = gather(model, material)
     density = fit_density(pool, MIXTURE_GAIN)
     check_bits = check_bits_for(node.packet_samples)
     positions, layers = design(trials_of(point, pool, density), check_bits)
@@ -138,7 +138,7 @@ def design(trials: Trials, check_bits: int) -> tuple[np.ndarray, list[Layer]]:
     sets = np.zeros(errors.shape, np.bool_)
     layers = []
     for first, last in zip(trials.ends[:-1].tolist(), trials.ends[1:].tolist(), strict=True):
-        planes, excess, step = last - first, FIRST_EXCESS, 0.01 * max(1.0, math.sqrt(1024 / samples))
+        planes, excess, step = last - first, FIRST_EXCESS, EXCESS_STEP * max(1.0, math.sqrt(1024 / samples))
         while True:
             sets[first:last] = chosen(errors[first:last], round((ideal[first:last].sum() + excess * planes) * samples) - check_bits)
             layer = attempt(trials, sets, first, last, check_bits, float(ideal[first:last].sum()), MOST_FAILED)
