@@ -228,7 +228,7 @@ class BlockDecoding:
 @dataclass(frozen=True, eq=False)
 class Model:
     """A bundle in memory. `decoder` is the default one: nested: nearest | posterior | kalman; predictive: midpoint | kalman | refine;
-    trellis: trellis; syndrome: syndrome; layered: posterior | kalman."""
+    trellis: trellis; syndrome: syndrome; layered: posterior | kalman | learned."""
 
     node: NodeModel
     decoder: str
@@ -243,6 +243,7 @@ class Model:
     refinement: RefinementModel | None = None
     propagation: Propagation | None = None
     block: BlockDecoding | None = None
+    learned: bytes = b""  # ONNX graph, for the decoder of this name
     provenance: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
 

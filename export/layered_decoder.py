@@ -17,7 +17,6 @@ import numpy as np
 
 from export.onnx_graph import Graph
 
-MEMBER = "layered_decoder.onnx"
 LEAST_SIGMA = 1e-6  # normal units
 
 

@@ -61,9 +61,8 @@ def _learn_layers(recording: Recording, source: str, side: tuple[str, ...], out:
         parse_layers(options["layers"]), options["mode"] or "marginal", options["packet_samples"], options["recipe"] or "default",
         options["seed"] or 0,
     )
-    model, members = layered_learn.train(recording, source, side, wanted, _say)
-    model = dataclasses.replace(model, name=options["name"] or source)
-    bundle.save(out, model, members)
+    model = dataclasses.replace(layered_learn.train(recording, source, side, wanted, _say), name=options["name"] or source)
+    bundle.save(out, model)
     return training_report(model, out, recording)
 
 

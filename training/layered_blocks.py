@@ -104,8 +104,9 @@ def check(alphabets: tuple[int, ...], packet_samples: int) -> None:
 
 
 def raw(point: LayeredRatePoint) -> LayeredRatePoint:
-    """The table without cdfs: a block has none."""
-    return replace(point, cdfs=tuple(frozen(np.zeros((0, alphabet + 1)), np.int32) for alphabet in point.alphabets))
+    """The table alone, without cdfs, which a block has none of, and without positions."""
+    cdfs = tuple(frozen(np.zeros((0, alphabet + 1)), np.int32) for alphabet in point.alphabets)
+    return replace(point, cdfs=cdfs, positions=frozen(np.zeros((0, 0)), np.bool_))
 
 
 def gather(model: Model, material: Material) -> Pool:

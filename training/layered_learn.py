@@ -3,8 +3,8 @@
     analytic design -> what its gateway believes before each message -> networks (`training.layered`) -> gate -> table, polished table
     -> the best of these and the designed one, by the error at all depths on the last quarter of the recording
 
-Beside the table goes the learned decoder as an ONNX graph, refitted to the table that was chosen, with both decoders' distortions on that
-quarter. A gateway decodes by the closed form.
+Beside the table goes the learned decoder as an ONNX graph, refitted to the table that was chosen, and both decoders' distortions on that
+quarter, mean of all depths: the better is the bundle's default.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edge_wz.errors import InputError
 from edge_wz.formats.sections.layered import encoder_bytes
 from edge_wz.model import LayeredRatePoint, Model
 from export import layered_decoder
-from training import design, layered, layered_compile, layered_gate
+from training import design, layered, layered_blocks, layered_compile, layered_gate
 from training.data import Recording
 from training.design_layered import LayeredParts, build, cost, errors_of, fidelity, finished, polished, with_priors
 from training.layered_blocks import beliefs
@@ -46,8 +46,8 @@ class Options:
     steps: int = STEPS
 
 
-def train(recording: Recording, source: str, side: tuple[str, ...], options: Options, say: Say = lambda text: None) -> tuple[Model, dict[str, bytes]]:
-    """(model, members of its bundle). DesignError if the training collapsed, saying which layer."""
+def train(recording: Recording, source: str, side: tuple[str, ...], options: Options, say: Say = lambda text: None) -> Model:
+    """DesignError if the training collapsed, saying which layer."""
     if not side:
         raise InputError("layers are learned given side information: name a neighbour with --side")
     torch.set_num_threads(1)
@@ -81,7 +81,9 @@ def train(recording: Recording, source: str, side: tuple[str, ...], options: Opt
         bare, coding = finished(parts, material, chosen)
         about |= coding
         model = replace(bare, name=model.name, source=model.source, unit=model.unit, period_s=model.period_s, measured=found)
-    return replace(model, side=side, provenance=about), _members(trained, pairs, say)
+    graph = _graph(trained, pairs, say)
+    decoder = verdict.default if graph else model.decoder
+    return replace(model, side=side, provenance=about, learned=graph, decoder=decoder)
 
 
 def _validation(pairs: Pairs, model: Model, material: Material, cut: int) -> Pairs:
@@ -108,7 +110,7 @@ def _best(
 ) -> tuple[str, LayeredRatePoint, dict[str, float]]:
     """(which, table, dB by which each is ahead of the designed one) on the last rows, mean of all depths."""
     parts, tail, first = _parts(model, options), material.part(cut, len(material.codes)), material.part(0, cut)
-    tables = {"designed": model.node.rate_points[0], "network": point}
+    tables = {"designed": layered_blocks.raw(model.node.rate_points[0]), "network": point}
     errors = errors_of(build(parts, tail, point), tail)
     better = polished(parts, first, point, errors)
     if better is not None:
@@ -123,14 +125,14 @@ def _best(
     return best, tables[best], gains
 
 
-def _members(trained: layered.Trained, pairs: Pairs, say: Say) -> dict[str, bytes]:
+def _graph(trained: layered.Trained, pairs: Pairs, say: Say) -> bytes:
     """The learned decoder as a graph; none, and a word about it, without the package onnx."""
     decoder = layered_compile.decoder_of(trained.networks, pairs)
     try:
-        return {layered_decoder.MEMBER: layered_decoder.to_onnx(decoder).SerializeToString()}
+        return bytes(layered_decoder.to_onnx(decoder).SerializeToString())
     except InputError as error:
-        say(f"no {layered_decoder.MEMBER} in the bundle: {error}")
-        return {}
+        say(f"no learned decoder in the bundle: {error}")
+        return b""
 
 
 def _rounded(levels: tuple[float, ...]) -> list[float]:

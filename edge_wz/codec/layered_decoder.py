@@ -79,20 +79,26 @@ class Posterior:
         return self._windows.initial_state()
 
     def run(self, state: np.ndarray, indices: StreamIndices, side: SideInformation) -> tuple[Decoded, np.ndarray]:
+        return self.run_open(state, indices, side)[:2]
+
+    def run_open(
+        self, state: np.ndarray, indices: StreamIndices, side: SideInformation
+    ) -> tuple[Decoded, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """`run`, and prefixes, means and variances (1 or T) that went into the cut."""
         predicted, variances, past = self._windows.predict(state, side.values, side.sigmas)
         out = Decoded.empty(indices.values.size)
-        values, untold = indices.values, None
+        prefixes, untold = indices.values, None
         if self._blocks is not None:
-            values, untold = self._blocks.resolve(indices, self._mean + predicted, variances)
+            prefixes, untold = self._blocks.resolve(indices, self._mean + predicted, variances)
         if self._lookup is None:
             self._lookup = layered_lookup.make(*self._runs.arrays[:3], self._windows.variance)
         layered_lookup.posterior(
-            values, indices.rate_points, *self._runs.arrays, self._mean, predicted, variances, *self._lookup,
+            prefixes, indices.rate_points, *self._runs.arrays, self._mean, predicted, variances, *self._lookup,
             out.values, out.sigmas, out.flags, out.levels,
         )  # fmt: skip
         if untold is not None:
             out.flags[untold] |= SUSPECT
-        return out, past
+        return out, past, prefixes, self._mean + predicted, variances
 
 
 class Kalman:

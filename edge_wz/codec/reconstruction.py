@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from edge_wz.codec import healing, layered_decoder, nested_decoders, predictive_decoders, refined_decoder, syndrome_decoder
+from edge_wz.codec import (
+    healing,
+    layered_decoder,
+    layered_learned,
+    nested_decoders,
+    predictive_decoders,
+    refined_decoder,
+    syndrome_decoder,
+)
 from edge_wz.codec.blocks import NO_LEVEL
 from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.side_information import SideInformation
@@ -39,7 +47,7 @@ DECODERS: dict[str, dict[str, Callable[[Model], Any]]] = {
     },
     "trellis": {"trellis": healing.trellis},
     "syndrome": {"syndrome": syndrome_decoder.Syndrome},
-    "layered": {"posterior": layered_decoder.Posterior, "kalman": layered_decoder.Kalman},
+    "layered": {"posterior": layered_decoder.Posterior, "kalman": layered_decoder.Kalman, "learned": layered_learned.Learned},
 }
 
 

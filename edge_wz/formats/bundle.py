@@ -29,10 +29,11 @@ from edge_wz.model import BlockDecoding, LayeredRatePoint, Model, Propagation, R
 MANIFEST = "manifest.json"
 NODE = "node.bin"
 GATEWAY = "gateway.npz"
+LEARNED = "layered_decoder.onnx"
 DECODERS = {
     "nested": ("nearest", "posterior", "kalman"), "predictive": ("midpoint", "kalman", "refine"), "trellis": ("trellis",),
     "syndrome": ("syndrome",),
-    "layered": ("posterior", "kalman"),
+    "layered": ("posterior", "kalman", "learned"),
 }
 PARTS: dict[str, type] = {
     "state_space": StateSpace, "side_filter": SideFilter, "refinement": RefinementModel, "propagation": Propagation,
@@ -54,7 +55,7 @@ DAMAGE = (
 def pack(model: Model, extra: Mapping[str, bytes] | None = None) -> bytes:
     """`extra`: members that travel along: `*.onnx`, `report/*`."""
     _check(model, "bundle")
-    members = {NODE: model.node.blob, GATEWAY: _pack_arrays(_gateway_arrays(model))}
+    members = {NODE: model.node.blob, GATEWAY: _pack_arrays(_gateway_arrays(model)), **({LEARNED: model.learned} if model.learned else {})}
     for name, data in (extra or {}).items():
         if not _is_extra(name):
             raise FormatError(f"bundle: a member {name!r} has no place in it")
@@ -141,7 +142,7 @@ def parse(data: bytes, where: str = "bundle") -> Model:
     model = Model(
         node=node, decoder=manifest["decoder"], source=manifest["source"], side=tuple(manifest["side"]),
         unit=manifest["unit"], period_s=float(manifest["period_s"]), name=manifest["name"],
-        max_error=manifest["max_error"], provenance=manifest["provenance"], measured=manifest["measured"],
+        max_error=manifest["max_error"], provenance=manifest["provenance"], measured=manifest["measured"], learned=members.get(LEARNED, b""),
         **{part: _parse_part(arrays, part, where) for part in PARTS},
     )
     _check(model, where)
@@ -269,7 +270,8 @@ def _check(model: Model, where: str) -> None:
     _require(model.propagation is None or model.propagation.survivors in (0, 1), where, GATEWAY, "propagation.survivors is not 0 or 1")
     _check_block(model, where)
     blocks = model.node.scheme == "layered" and model.node.block_check_bits > 0
-    _require(not blocks or model.decoder == "posterior", where, MANIFEST, f"decoder {model.decoder} resolves no blocks of layers")
+    _require(not blocks or model.decoder != "kalman", where, MANIFEST, "decoder kalman resolves no blocks of layers")
+    _require(model.decoder != "learned" or bool(model.learned), where, LEARNED, "missing, decoder learned needs it")
     _require(model.decoder != "refine" or model.refinement is not None, where, GATEWAY,
              "decoder refine needs moments")
     shapes = _expected_shapes(model)
