@@ -24,12 +24,13 @@ from training.data import Recording
 from training.evaluate import bootstrap_ratio
 from training.material import COPY_CORRELATION, gather
 from training.plan_energy import Power
+from training.plan_layered import try_layered
 from training.plan_nested import NestedTrial, try_nested
 from training.plan_study import HELD_OUT, Candidate, Columns, Met, Study, conditional_variance, with_side
 from training.plan_syndrome import try_syndrome
 
 KINDS = ("rmse", "max_error", "bits")
-SCHEMES = ("predictive", "nested", "syndrome")
+SCHEMES = ("predictive", "nested", "syndrome", "layered")
 SHARES = (0.5, 0.35, 0.2)
 DEAD_ZONE_BELOW = 2.2  # bits per sample: above, a dead zone has nothing to silence
 ROWS_PER_PACKET = 12  # enough to choose tables on some of them and to validate on the last quarter
@@ -55,6 +56,7 @@ class Options:
     max_neighbours: int = MAX_NEIGHBOURS
     schemes: tuple[str, ...] = SCHEMES
     power: Power | None = None  # estimate battery life for this
+    layers: tuple[int, ...] = ()  # of `layered`, which is weighed only with them
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,8 @@ class Choice:
     scheme: str = "predictive"
     nested_bits: float = 0.0  # where it was measured, at its own rmse
     syndrome: str = ""
-    rate: float = 0.0  # of `syndrome`
+    rate: float = 0.0  # of `syndrome`; of `layered` the layers that are sent
+    layered: str = ""
 
 
 @dataclass(eq=False)
@@ -311,6 +314,14 @@ class Planner:
             return NestedTrial("promises no largest error")
         return try_syndrome(self.studies[name], self._rows(name), rmse, met, side, self.columns)
 
+    def layered(self, name: str, rmse: float, side: tuple[str, ...]) -> NestedTrial:
+        """The same for `layered`, and what each depth is worth."""
+        if "layered" not in self.options.schemes or not self.options.layers:
+            return NestedTrial("")
+        if self.options.kind == "max_error":
+            return NestedTrial("promises no largest error")
+        return try_layered(self.studies[name], self._rows(name), rmse, self.options.layers, side, self.columns)
+
     def _rows(self, name: str) -> Recording:
         """Those of the study."""
         rows = self.recording.samples
@@ -374,19 +385,23 @@ def _choice(planner: Planner, name: str, met: Met, tried: tuple[Tried, ...], dep
 
 
 def _or_other(planner: Planner, chosen: Choice, met: Met, rmse: float, rival: np.ndarray) -> Choice:
-    """The choice with what `nested` and `syndrome` would cost; that of them which is cheapest at no larger rmse, if it is cheaper."""
+    """The choice with what the schemes beside `predictive` would cost; that of them which is cheapest at no larger rmse, if it is cheaper."""
     name, study = chosen.name, planner.studies[chosen.name]
     side = chosen.candidate.side or (chosen.tried[-1].side if chosen.tried else ())
-    found = {"nested": planner.nested(name, rmse, met, side), "syndrome": planner.syndrome(name, rmse, met, side)}
+    found = {
+        "nested": planner.nested(name, rmse, met, side), "syndrome": planner.syndrome(name, rmse, met, side),
+        "layered": planner.layered(name, rmse, side),
+    }  # fmt: skip
     bits = {scheme: float(one.bits.sum()) / study.validated for scheme, one in found.items() if one.bits is not None}
     chosen = replace(chosen, nested=found["nested"].reason, nested_bits=bits.get("nested", 0.0), syndrome=found["syndrome"].reason)
+    chosen = replace(chosen, layered=found["layered"].reason)
     for scheme in sorted(bits, key=lambda scheme: bits[scheme]):
         one = found[scheme]
         if one.bits is None or one.rmse > rmse or ratio(one.bits, met.bits)[2] >= 1.0:
             continue
         planner.columns[name] = one.values
         return replace(
-            chosen, scheme=scheme, candidate=Candidate(0.5, "kalman" if scheme == "nested" else scheme, side), step=one.step, rate=one.rate,
+            chosen, scheme=scheme, candidate=Candidate(0.5, "syndrome" if scheme == "syndrome" else "kalman", side), step=one.step, rate=one.rate,
             depth=max((1 + planner.depths[other] for other in side), default=chosen.depth),
             rmse=one.rmse * study.material.scale, bits=bits[scheme], ratio=ratio(one.bits, rival),
         )  # fmt: skip

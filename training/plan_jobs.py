@@ -8,6 +8,7 @@ from edge_wz.cli.progress import live_progress
 from edge_wz.errors import InputError
 from training import plan_energy, plan_models, report
 from training.data import Recording
+from training.design_layered import parse_layers
 from training.plan import KINDS, SCHEMES, Options, make_plan
 
 STAGES = 4  # of each node: alone, neighbours, choice, model
@@ -24,10 +25,14 @@ def options_of(given: dict[str, Any]) -> Options:
         raise InputError(f"--schemes: '{unknown[0]}' is none of {', '.join(SCHEMES)}")
     if "predictive" not in schemes:
         raise InputError("--schemes: predictive cannot be left out: it is what a plan is never worse than")
+    layers = parse_layers(given["layers"]) if given["layers"] else ()
+    if "layered" in schemes and not layers:
+        raise InputError("--schemes: layered needs --layers, like 2,2,2")
+    schemes += ("layered",) if layers and "layered" not in schemes else ()
     kind, value = next(iter(targets.items()))
     return Options(
         kind, float(value), given["packet_samples"], given["max_depth"], given["max_neighbours"], schemes,
-        plan_energy.power_of(given),
+        plan_energy.power_of(given), layers,
     )
 
 
@@ -50,6 +55,7 @@ def table(made: dict[str, Any]) -> str:
             node["own_bits"], node["rival"], node["rivals"][node["rival"]], ratio, f"{low:.3f} - {high:.3f}",
         ])  # fmt: skip
     reasons = [f"{node['name']}: {node['why']}; nested {node['nested']}; syndrome {node['syndrome']}" for node in made["nodes"]]
+    reasons += [f"{node['name']}: layered {node['layered']}" for node in made["nodes"] if node["layered"]]
     energy = made["energy"]
     battery = [report.table(plan_energy.COLUMNS, plan_energy.rows(energy)), "", plan_energy.note(energy), ""] if energy else []
     return "\n".join([

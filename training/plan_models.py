@@ -22,6 +22,7 @@ from training import plan_energy, refinement, report
 from training.design import design
 from training.material import Material, gather
 from training.plan import Choice, Plan, Show, silent
+from training.plan_layered import sending
 from training.plan_nested import nested_model, run_nested
 from training.plan_study import stream_of, with_side
 from training.state_space import identify
@@ -49,6 +50,8 @@ def make_model(plan: Plan, choice: Choice, decoded: dict[str, np.ndarray]) -> Mo
     if choice.scheme != "predictive":
         if choice.scheme == "nested":
             model = nested_model(recording, choice.name, side, choice.step, promised, size)
+        elif choice.scheme == "layered":
+            model = sending(design(recording, choice.name, side, "layered", layers=plan.options.layers, packet_samples=size), int(choice.rate))
         else:
             model = design(recording, choice.name, side, "syndrome", rate=choice.rate, packet_samples=size)
         decoded[choice.name], _ = run_nested(model, recording.column(choice.name), side, decoded)

@@ -35,7 +35,7 @@ class NestedTrial:
     rmse: float = 0.0
     bits: np.ndarray | None = None
     values: np.ndarray = field(default_factory=lambda: np.empty(0))  # decoded, sensor units
-    rate: float = 0.0  # that a block code was designed for
+    rate: float = 0.0  # that a block code was designed for; of `layered` how many layers are sent
 
 
 def least_bits(study: Study, rmse: float, step_q8: int, side: tuple[str, ...], columns: Columns) -> float:

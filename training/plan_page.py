@@ -199,8 +199,11 @@ def _nodes_table(nodes: Sequence[Node]) -> str:
 
 
 def _reasons(nodes: Sequence[Node]) -> str:
-    rows = [(node["name"], "yes" if node["side"] else "no", node["why"], node["nested"], node["syndrome"]) for node in nodes]
-    return _table(("node", "uses neighbours", "why", "scheme nested", "scheme syndrome"), rows)
+    head, keys = ["node", "uses neighbours", "why", "scheme nested", "scheme syndrome"], ["why", "nested", "syndrome"]
+    if any(node["layered"] for node in nodes):
+        head, keys = [*head, "scheme layered"], [*keys, "layered"]
+    rows = [(node["name"], "yes" if node["side"] else "no", *(node[key] for key in keys)) for node in nodes]
+    return _table(head, rows)
 
 
 def _battery(energy: dict[str, Any] | None) -> list[str]:
