@@ -1,8 +1,8 @@
 """Conditional layers through packets, blocks of 1024: `python -m benchmarks.layered_polar [--blocks 1000] [--json]`.
 
 222 and 44 as designed for conditional rates, both noise variances, their blocks designed on samples of their own (`training.layered_blocks`). Fresh
-samples through node encoder, packets, parser and the gateway's decoder. For every layer: H, the ideal Slepian-Wolf bits; the bits of the payload,
-check and fill included; how far that is above H, each plane; blocks in which the layer is not there or not right though all before it are,
+samples through node encoder, packets, parser and the gateway's decoder. For every layer: H, the ideal Slepian-Wolf bits; what is sent for it, check
+included; how far that is above H, each plane; `payload`, the bytes of packets of all layers so far, fill included; blocks in which the layer is not there or not right though all before it are,
 and those among them that the check lets pass. Then what the layers cost and are worth, beside the same layers sent raw, which never fail.
 """
 
@@ -24,7 +24,7 @@ from training.syndrome_trials import Pool
 BLOCK = 1024
 DESIGN_SAMPLES = 200 * BLOCK
 MOST_FAILED = 0.01
-HEADER = ("model", "variance", "layer", "planes", "H", "sent", "above H, a plane", "blocks", "failed", "unnoticed", "at most 1 %")
+HEADER = ("model", "variance", "layer", "planes", "H", "sent", "above H, a plane", "payload", "blocks", "failed", "unnoticed", "at most 1 %")
 LAYERS_HEADER = ("model", "variance", "layers", "ideal bits", "bits", "dB, raw", "dB")
 
 
@@ -41,7 +41,7 @@ def measured(case: Case, blocks: int) -> tuple[list[list[object]], list[list[obj
     x, y, _ = pairs.draw(np.random.default_rng(12), blocks * BLOCK)
     codes, side = pairs.to_codes(x).astype(np.int16), SideInformation.of(y * CODES_PER_DEVIATION)
     truth, present = x * CODES_PER_DEVIATION, np.ones(len(x), bool)
-    rows, totals, before = [], [], 0.0
+    rows, totals = [], []
     alive = np.ones(blocks, bool)
     for depth, layer in enumerate(layers, 1):
         stream = layered_streams.send(model.node, codes, present, Command(depth, depth))
@@ -50,14 +50,14 @@ def measured(case: Case, blocks: int) -> tuple[list[list[object]], list[list[obj
         there = layered_streams.resolved_layers(model.node, stream.indices, result.levels).reshape(blocks, BLOCK).min(axis=1) >= depth
         right = there & ((result.levels == raw.levels).reshape(blocks, BLOCK).all(axis=1))
         bits = stream.counters.payload_bits / len(x)
-        numbers = (round(value, 3) for value in (layer.ideal_bits, bits - before, (bits - before - layer.ideal_bits) / layer.planes))
+        numbers = (round(value, 3) for value in (layer.ideal_bits, layer.bits, layer.excess, bits))
         failed, unnoticed = int((alive & ~right).sum()), int((alive & there & ~right).sum())
         held = "yes" if failed <= MOST_FAILED * alive.sum() else "no"
         rows.append([case.model, case.variance, depth - 1, layer.planes, *numbers, int(alive.sum()), failed, unnoticed, held])
         ideal = sum(one.ideal_bits for one in layers[:depth])
         levels = (round(_db(found.values - truth), 2) for found in (raw, result))
         totals.append([case.model, case.variance, depth, round(ideal, 3), round(bits, 3), *levels])
-        before, alive = bits, alive & right
+        alive &= right
     return rows, totals
 
 

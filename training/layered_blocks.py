@@ -32,11 +32,11 @@ from training.design_syndrome import check_bits_for
 from training.material import Material
 from training.syndrome_trials import MIN_BLOCKS, Pool, fit_density
 
-MOST_FAILED = 5e-3  # of the blocks, each layer; the promise is 1e-2
+MOST_FAILED = 6e-3  # of the blocks, each layer; the promise is 1e-2
 EXCESS_STEP = 0.005  # of a search, for blocks of 1024
 FIRST_EXCESS = 0.02  # bits above the ideal ones that a search begins at, each plane
-TRIAL_SAMPLES = 600_000
-HARDNESS_SAMPLES = 600_000
+TRIAL_SAMPLES = 1_200_000
+HARDNESS_SAMPLES = 2_000_000
 MOST_SAMPLES = 200_000  # of the recording, the last ones
 MIXTURE_GAIN = 0.004  # nats per sample that a second component of the density has to bring
 SEED = 4711

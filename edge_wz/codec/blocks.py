@@ -9,6 +9,8 @@ import numpy as np
 from edge_wz.errors import InputError
 from edge_wz.kernels.nested_quantizer import NO_LEVEL
 
+FEW_ROWS = 64  # of a size: fewer are sliced
+
 __all__ = ["NO_LEVEL", "as_codes", "as_present", "payload_bytes"]
 
 
@@ -38,12 +40,28 @@ def as_present(present: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def payload_bytes(out: np.ndarray, sizes: np.ndarray) -> list[bytes]:
-    """The first `sizes[p]` bytes of each row of uint8[B, max]; slices of one copy, as a copy per row costs more.
+    """The first `sizes[p]` bytes of each row of uint8[B, max].
 
-    Rows of one size are one conversion and cost a fifth of that.
+    Rows of one size are one conversion, which costs a fifth of a slice for each; short packets have few sizes.
     """
-    if sizes.size and sizes[0] > 0 and np.all(sizes == sizes[0]):
-        rows: list[bytes] = np.ascontiguousarray(out[:, : sizes[0]]).view(f"V{sizes[0]}").ravel().tolist()
-        return rows
-    data, width = out.tobytes(), out.shape[1]
-    return [data[at : at + size] for at, size in zip(range(0, len(data), width), sizes.tolist(), strict=True)]
+    if not sizes.size:
+        return []
+    least, most = int(sizes.min()), int(sizes.max())
+    if least == most:
+        return _of_one_size(out, most)
+    if (most - least + 1) * FEW_ROWS > sizes.size:
+        data, width = out.tobytes(), out.shape[1]
+        return [data[at : at + size] for at, size in zip(range(0, len(data), width), sizes.tolist(), strict=True)]
+    rows = np.empty(sizes.size, dtype=object)
+    for size in range(least, most + 1):
+        own = np.flatnonzero(sizes == size)
+        rows[own] = _of_one_size(out[own], size)
+    payloads: list[bytes] = rows.tolist()
+    return payloads
+
+
+def _of_one_size(out: np.ndarray, size: int) -> list[bytes]:
+    if not size:
+        return [b""] * len(out)
+    rows: list[bytes] = np.ascontiguousarray(out[:, :size]).view(f"V{size}").ravel().tolist()
+    return rows
