@@ -2,8 +2,9 @@
 
 222 and 44 as designed for conditional rates, both noise variances, their blocks designed on samples of their own (`training.layered_blocks`). Fresh
 samples through node encoder, packets, parser and the gateway's decoder. For every layer: H, the ideal Slepian-Wolf bits; what is sent for it, check
-included; how far that is above H, each plane; `payload`, the bytes of packets of all layers so far, fill included; blocks in which the layer is not there or not right though all before it are,
-and those among them that the check lets pass. Then what the layers cost and are worth, beside the same layers sent raw, which never fail.
+included; how far that is above H, each plane; `payload`, the bytes of packets of all layers so far, fill included; blocks in which the layer
+is not there or not right though all before it are, and those among them that the check lets pass. Then what the layers cost and are worth,
+beside the same layers sent raw, which never fail.
 """
 
 from __future__ import annotations
