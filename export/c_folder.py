@@ -28,6 +28,7 @@ def config(node: NodeModel) -> str:
     """wz_config.h that compiles in what this model needs, and nothing else."""
     needed = {
         "WZ_WITH_" + node.scheme.upper(), *(["WZ_WITH_LEVEL_CHECK"] if node.level_check_bits else []),
+        *(["WZ_WITH_LAYER_BLOCKS"] if node.scheme == "layered" and node.block_check_bits else []),
         *(["WZ_WITH_CODED_BINS"] if any(getattr(point, "range_coded", False) for point in node.rate_points) else []),
     }  # fmt: skip
     text = (RUNTIME / "wz_config.h").read_text()

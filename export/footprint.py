@@ -87,7 +87,8 @@ class Setting:
 
 def _only(scheme: str, **defines: int) -> dict[str, int]:
     names = ("NESTED", "PREDICTIVE", "TRELLIS", "SYNDROME", "LAYERED")
-    return {**{f"WZ_WITH_{name}": int(name == scheme) for name in names}, "WZ_WITH_CODED_BINS": 0, "WZ_WITH_LEVEL_CHECK": 0, **defines}
+    parts = dict.fromkeys(("WZ_WITH_LAYER_BLOCKS", "WZ_WITH_CODED_BINS", "WZ_WITH_LEVEL_CHECK"), 0)
+    return {**{f"WZ_WITH_{name}": int(name == scheme) for name in names}, **parts, **defines}
 
 
 def _nested(modulus: int, taps: tuple[int, ...] = (1024,), check: int = 0) -> NodeModel:

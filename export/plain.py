@@ -8,7 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from edge_wz.formats.layout import MIN_LAYER_BLOCK
 from edge_wz.model import NodeModel
+
+POLYNOMIALS = {6: 0x0C00, 8: 0x2F00, 12: 0x80F0, 16: 0x1021}
+CHECK_PLACE = 1024  # in what a parser yields of a block of layers
 
 
 def sat16(value: int) -> int:
@@ -72,7 +76,8 @@ def _predictive_packet(node: NodeModel, codes: Sequence[int], rate_point: int) -
 def indices(node: NodeModel, codes: Sequence[int], rate_point: int = 0) -> list[int]:
     """What a parser yields of a run from boot on without gaps, for any scheme but `predictive`."""
     if node.scheme == "layered":
-        return [_layered_prefix(node, code, rate_point) for code in codes]
+        starts = range(0, len(codes), node.packet_samples)
+        return [value for start in starts for value in _layered_packet(node, codes[start : start + node.packet_samples], rate_point)]
     levels = nested_levels(node, codes, rate_point)
     if node.scheme == "nested":
         return nested_bins(node, levels, rate_point)
@@ -104,14 +109,49 @@ def _syndrome_packet(node: NodeModel, packet: list[int], rate_point: int) -> lis
     q, size = int(point.modulus), 1 << (node.packet_samples - 1).bit_length()
     found = [u % q for u in packet]
     for plane, sent in enumerate(point.sent.tolist()):
-        bits = [u // q >> plane & 1 for u in packet] + [0] * (size - len(packet))
-        step = 1
-        while step < size:
-            bits = [bit if i & step else bit ^ bits[i + step] for i, bit in enumerate(bits)]
-            step *= 2
+        bits = _transformed([u // q >> plane & 1 for u in packet], size)
         for i, (bit, is_sent) in enumerate(zip(bits[: len(packet)], sent, strict=False)):
             found[i] += q << plane if bit and is_sent else 0
     return found
+
+
+def _transformed(bits: list[int], size: int) -> list[int]:
+    bits = bits + [0] * (size - len(bits))
+    step = 1
+    while step < size:
+        bits = [bit if i & step else bit ^ bits[i + step] for i, bit in enumerate(bits)]
+        step *= 2
+    return bits
+
+
+def _layered_packet(node: NodeModel, codes: Sequence[int], rate_point: int) -> list[int]:
+    prefixes = [_layered_prefix(node, code, rate_point) for code in codes]
+    if not node.block_check_bits or len(codes) < MIN_LAYER_BLOCK:
+        return prefixes
+    point = node.rate_points[rate_point]
+    alphabets, size = point.alphabets[: point.layers_sent], 1 << (node.packet_samples - 1).bit_length()
+    base = sum(math.prod(alphabets[:shorter]) for shorter in range(1, len(alphabets)))
+    planes = sum(alphabet.bit_length() - 1 for alphabet in alphabets)
+    found = [base] * len(codes)
+    for plane, sent in enumerate(point.positions[:planes].tolist()):
+        bits = _transformed([(prefix - base) >> (planes - 1 - plane) & 1 for prefix in prefixes], size)
+        for i, is_sent in enumerate(sent[: len(codes)]):
+            found[i] += bits[i] << (planes - 1 - plane) if is_sent else 0
+    for layer in range(len(alphabets)):
+        below = math.prod(alphabets[layer + 1 :])
+        found[layer] += CHECK_PLACE * _block_check([(prefix - base) // below for prefix in prefixes], node.block_check_bits)
+    return found
+
+
+def _block_check(values: Sequence[int], check_bits: int) -> int:
+    """SPEC 10.1."""
+    register = (2**check_bits - 1) * 2 ** (16 - check_bits)
+    for value in values:
+        for byte in divmod(value, 256):
+            register ^= byte * 256
+            for _ in range(8):
+                register = 2 * register % 65536 ^ (POLYNOMIALS[check_bits] if register >= 32768 else 0)
+    return register // 2 ** (16 - check_bits)
 
 
 def _layered_prefix(node: NodeModel, code: int, rate_point: int) -> int:

@@ -160,7 +160,24 @@ def _table(rng: random.Random, cdf_bits: int) -> LayeredRatePoint:
     return LayeredRatePoint(np.array(thresholds, np.int32), messages, tuple(alphabets), tuple(cdfs), rng.randint(1, len(alphabets)))
 
 
+def _layered_blocks(rng: random.Random) -> NodeModel:
+    samples = max(layout.MIN_LAYER_BLOCK, _samples(rng))
+    points = []
+    for _ in _points(rng):
+        widths = [rng.randint(1, 3) for _ in range(rng.choice([1, 2]))]
+        alphabets = tuple(1 << width for width in widths)
+        count = rng.choice([1, rng.randint(1, 60)])
+        thresholds = np.array(sorted(rng.sample(range(-32767, 32768), count)), np.int32)
+        messages = np.array([[rng.randrange(m) for m in alphabets] for _ in range(count + 1)], np.uint8)
+        cdfs = tuple(np.zeros((0, m + 1), np.int32) for m in alphabets)
+        sets = _sets(rng, sum(m.bit_length() - 1 for m in alphabets), samples)
+        points.append(LayeredRatePoint(thresholds, messages, alphabets, cdfs, rng.randint(1, len(alphabets)), sets))
+    return blob.make_layered(samples, _hello_every(rng), 1.0, 0.0, points, rng.choice(layout.BLOCK_CHECKS))
+
+
 def _layered(rng: random.Random) -> NodeModel:
+    if rng.random() < 0.3:
+        return _layered_blocks(rng)
     cdf_bits = rng.randint(layout.MIN_LAYERED_CDF_BITS, layout.MAX_LAYERED_CDF_BITS)
     points: list[LayeredRatePoint] = []
     for _ in _points(rng):

@@ -159,6 +159,7 @@ def _case(node: NodeModel, rate_point: int) -> dict[str, Any]:
         case |= {
             "thresholds": point.thresholds.tolist(), "numbers": point.numbers.tolist(), "alphabets": list(point.alphabets),
             "cdfs": [rows.tolist() for rows in point.cdfs], "cdf_bits": node.cdf_bits, "last": point.layers_sent,
+            "block_check_bits": node.block_check_bits, "sets": [np.flatnonzero(row).tolist() for row in point.positions],
         }  # fmt: skip
     elif node.scheme == "predictive":
         case |= {

@@ -100,7 +100,17 @@ def test_layered(machine, block):
 
 @machines
 @ALONG
-@pytest.mark.parametrize("name", ["node", "syndrome_node", "layered_node"])
+def test_layered_blocks(machine, block):
+    listed = [case for case in cases("layered_blocks") if case["first"] == 0]
+    assert len(listed) > 50
+    for case in listed:
+        node = kernel_driver.run_model({**case, "hello_every": 65535})
+        assert c_driver.payloads(machine, node, case, block)[0] == [case["payload"]], case
+
+
+@machines
+@ALONG
+@pytest.mark.parametrize("name", ["node", "syndrome_node", "layered_node", "layered_block_node"])
 def test_node(machine, name, block):
     for case in cases(name):
         assert c_driver.node_run(machine, case, block) == {name: case[name] for name in ("packets", "frames")}, case

@@ -97,7 +97,10 @@ def _needs(node: NodeModel, point: Any) -> tuple[int, int]:
     if node.scheme == "layered":
         layers = list(zip(point.alphabets, point.coded, strict=True))[: point.layers_sent]
         bits = sum(node.cdf_bits if coded else (alphabet - 1).bit_length() for alphabet, coded in layers)
-        return slots * bits + slots // 2 + 48, slots
+        if not node.block_check_bits:
+            return slots * bits + slots // 2 + 48, slots
+        plane_words = ((1 << (slots - 1).bit_length()) + 31) // 32
+        return slots * bits + slots // 2 + 48 + len(layers) * node.block_check_bits, _whole_words(slots) + 4 * plane_words
     if node.scheme == "syndrome":
         plane_words = ((1 << (slots - 1).bit_length()) + 31) // 32
         bits = point.modulus.bit_length() - 1 + len(point.sent)

@@ -7,6 +7,8 @@
 
 #if WZ_WITH_SYNDROME
 
+#include "polar.h"
+
 typedef struct {
     wz_blob_header_t header;
     uint8_t taps, check_bits, quantizer, variant;
@@ -39,19 +41,10 @@ static uint32_t set_words(const blob_t *blob)
     return (blob->header.packet_samples + 31u) >> 5;
 }
 
-/* Bits of the transform: the smallest power of two that is not below N. */
-static uint32_t transform_bits(const blob_t *blob)
-{
-    uint32_t bits = 1;
-    while (bits < blob->header.packet_samples)
-        bits <<= 1;
-    return bits;
-}
-
 /* Words of one plane in the work space. */
 static uint32_t plane_words(const blob_t *blob)
 {
-    return (transform_bits(blob) + 31) >> 5;
+    return (transform_bits(blob->header.packet_samples) + 31) >> 5;
 }
 
 /* The work space: how many samples were present, then the planes. */
@@ -63,23 +56,6 @@ static uint32_t *count_of(const wz_encoder_t *encoder)
 static uint32_t *planes_of(const wz_encoder_t *encoder)
 {
     return count_of(encoder) + 1;
-}
-
-/* By K: 6, 8, 12, 16; aligned to the left of 16 bits. */
-static uint32_t polynomial_of(uint32_t check_bits)
-{
-    return check_bits == 6 ? 0x0C00 : check_bits == 8 ? 0x2F00 : check_bits == 12 ? 0x80F0 : 0x1021;
-}
-
-static uint32_t check_step(uint32_t r, uint32_t u, uint32_t polynomial)
-{
-    r ^= u; /* both bytes at once: the low one meets the register when it has moved up */
-    for (uint32_t bit = 0; bit < 16; bit++) {
-        r <<= 1;
-        if (r & 0x10000)
-            r ^= 0x10000 | polynomial;
-    }
-    return r;
 }
 
 static void begin(wz_encoder_t *encoder)
@@ -112,20 +88,6 @@ static void samples(wz_encoder_t *encoder, const int16_t *samples, uint32_t coun
     }
 }
 
-/* The first `size` bits, a power of two, in place. */
-static void transform(uint32_t *words, uint32_t size)
-{
-    static const uint32_t masks[5] = {0x55555555u, 0x33333333u, 0x0F0F0F0Fu, 0x00FF00FFu, 0x0000FFFFu};
-    uint32_t count = (size + 31) >> 5;
-    for (uint32_t stage = 0; stage < 5 && (uint32_t)1 << stage < size; stage++)
-        for (uint32_t w = 0; w < count; w++)
-            words[w] ^= (words[w] >> (1u << stage)) & masks[stage];
-    for (uint32_t half = 1; half < count; half <<= 1)
-        for (uint32_t w = 0; w < count; w++)
-            if (!(w & half))
-                words[w] ^= words[w + half];
-}
-
 static void finish(wz_encoder_t *encoder)
 {
     const blob_t *blob = blob_of(encoder);
@@ -134,7 +96,7 @@ static void finish(wz_encoder_t *encoder)
     const uint32_t *set = sets_of(blob, point);
     uint32_t *plane = planes_of(encoder);
     for (uint32_t p = 0; p < point->planes; p++) {
-        transform(plane, transform_bits(blob));
+        transform(plane, transform_bits(blob->header.packet_samples));
         for (uint32_t i = 0; i < count; i++)
             if ((set[i >> 5] >> (i & 31)) & 1)
                 wz_put_bits(encoder, plane[i >> 5] >> (i & 31), 1);
@@ -182,11 +144,6 @@ static int sets_hold(const blob_t *blob, const point_t *point)
             return 0;
     }
     return 1;
-}
-
-static int is_check(uint32_t bits)
-{
-    return bits == 6 || bits == 8 || bits == 12 || bits == 16;
 }
 
 static wz_status_t check_point(const blob_t *blob, uint32_t at, uint32_t end)

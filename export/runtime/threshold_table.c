@@ -8,11 +8,15 @@
 
 #if WZ_WITH_LAYERED
 
+#if WZ_WITH_LAYER_BLOCKS
+#include "polar.h"
+#endif
+
 #define NIBBLE_MESSAGES 16
 
 typedef struct {
     wz_blob_header_t header;
-    uint8_t tables, cdf_bits, zero[2];
+    uint8_t tables, cdf_bits, check_bits, zero;
     uint8_t point[2]; /* table, sent; of each rate point */
 } blob_t;
 
@@ -73,6 +77,25 @@ static uint32_t table_bytes(const table_t *table)
     return (bytes + 3) & ~(uint32_t)3;
 }
 
+/* Behind a table: words of one set, and bytes of the sets of all planes; none without blocks. */
+static uint32_t set_words(const blob_t *blob)
+{
+    return (blob->header.packet_samples + 31u) >> 5;
+}
+
+static uint32_t planes_of(const table_t *table, uint32_t layers)
+{
+    uint32_t planes = 0;
+    for (uint32_t k = 0; k < layers; k++)
+        planes += wz_bit_length(table->alphabet[k] - 1u);
+    return planes;
+}
+
+static uint32_t set_bytes(const blob_t *blob, const table_t *table)
+{
+    return WZ_WITH_LAYER_BLOCKS && blob->check_bits != 0 ? 4 * set_words(blob) * planes_of(table, table->layers) : 0;
+}
+
 static const table_t *table_at(const void *blob, uint32_t at)
 {
     return (const table_t *)((const uint8_t *)blob + at);
@@ -83,7 +106,7 @@ static uint32_t find_table(const blob_t *blob, uint32_t number)
 {
     uint32_t at = 36 + ((2u * blob->header.rate_points + 3) & ~3u);
     for (; number != 0; number--)
-        at += table_bytes(table_at(blob, at));
+        at += table_bytes(table_at(blob, at)) + set_bytes(blob, table_at(blob, at));
     return at;
 }
 
@@ -184,6 +207,53 @@ static void put_coded(wz_encoder_t *encoder, const table_t *table, uint32_t k, c
     }
 }
 
+#if WZ_WITH_LAYER_BLOCKS
+
+/* The plane being filled, behind the messages. */
+static uint32_t *plane_of(const wz_encoder_t *encoder)
+{
+    return (uint32_t *)(wz_work(encoder) + ((blob_of(encoder)->header.packet_samples + 3u) & ~3u));
+}
+
+/* The sent bits of one plane, bit `shift` of the messages. */
+static void put_plane(wz_encoder_t *encoder, const uint8_t *messages, uint32_t count, uint32_t shift, const uint32_t *set)
+{
+    const uint32_t size = transform_bits(blob_of(encoder)->header.packet_samples);
+    uint32_t *plane = plane_of(encoder);
+    for (uint32_t w = (size + 31) >> 5; w != 0; w--)
+        plane[w - 1] = 0;
+    for (uint32_t i = 0; i < count; i++)
+        plane[i >> 5] |= ((uint32_t)(messages[i] >> shift) & 1) << (i & 31);
+    transform(plane, size);
+    for (uint32_t i = 0; i < count; i++)
+        if ((set[i >> 5] >> (i & 31)) & 1)
+            wz_put_bits(encoder, plane[i >> 5] >> (i & 31), 1);
+}
+
+static void put_check(wz_encoder_t *encoder, const uint8_t *messages, uint32_t count, uint32_t shift)
+{
+    const uint32_t bits = blob_of(encoder)->check_bits, polynomial = polynomial_of(bits);
+    uint32_t r = (0xFFFF0000u >> bits) & 0xFFFF;
+    for (uint32_t i = 0; i < count; i++)
+        r = check_step(r, (uint32_t)messages[i] >> shift, polynomial) & 0xFFFF;
+    wz_put_bits(encoder, r >> (16 - bits), bits);
+}
+
+/* SPEC 11.6. */
+static void put_block(wz_encoder_t *encoder, const table_t *table, uint32_t sent, const uint8_t *messages, uint32_t count)
+{
+    const uint32_t *set = (const uint32_t *)((const uint8_t *)table + table_bytes(table));
+    uint32_t below = planes_of(table, table->layers);
+    for (uint32_t k = 0; k < sent; k++) {
+        for (uint32_t planes = wz_bit_length(table->alphabet[k] - 1u); planes != 0; planes--, set += set_words(blob_of(encoder)))
+            put_plane(encoder, messages, count, --below, set);
+        put_check(encoder, messages, count, below);
+    }
+    wz_fill_byte(encoder);
+}
+
+#endif
+
 static void finish(wz_encoder_t *encoder)
 {
     const table_t *table = table_of(encoder);
@@ -192,6 +262,12 @@ static void finish(wz_encoder_t *encoder)
     uint32_t k = 0;
     encoder->packet.bits.window = 0;
     encoder->packet.bits.held = 0;
+#if WZ_WITH_LAYER_BLOCKS
+    if (blob_of(encoder)->check_bits != 0 && end - messages >= WZ_MIN_LAYER_BLOCK) {
+        put_block(encoder, table, sent, messages, (uint32_t)(end - messages));
+        return;
+    }
+#endif
     for (; k < sent && !((table->coded >> k) & 1); k++)
         put_raw(encoder, table, k, messages, end);
     wz_fill_byte(encoder);
@@ -225,6 +301,12 @@ static wz_need_t need(const void *blob, uint32_t rate_point)
         sample_bits += (table->coded >> k) & 1 ? section->cdf_bits : wz_bit_length(table->alphabet[k] - 1u);
     uint32_t slots = section->header.packet_samples;
     wz_need_t need = {slots * sample_bits + (slots >> 1) + 48, slots};
+#if WZ_WITH_LAYER_BLOCKS
+    if (section->check_bits != 0) {
+        need.payload_bits += (uint32_t)point[1] * section->check_bits;
+        need.work_bytes = ((slots + 3) & ~3u) + 4 * ((transform_bits(slots) + 31) >> 5);
+    }
+#endif
     return need;
 }
 
@@ -291,6 +373,46 @@ static int fill_is_zero(const table_t *table)
     return is_zero(table, used, cdfs_at(table, 0)) && is_zero(table, cdfs_at(table, table->layers), bytes);
 }
 
+#if WZ_WITH_LAYER_BLOCKS
+
+/* Every plane sends something, and nothing from N on. */
+static int sets_hold(const blob_t *blob, const table_t *table)
+{
+    const uint32_t *set = (const uint32_t *)((const uint8_t *)table + table_bytes(table));
+    const uint32_t words = set_words(blob), rest = blob->header.packet_samples & 31;
+    for (uint32_t planes = blob->check_bits != 0 ? planes_of(table, table->layers) : 0; planes != 0; planes--, set += words) {
+        uint32_t any = 0;
+        for (uint32_t w = 0; w < words; w++)
+            any |= set[w];
+        if (any == 0 || (rest != 0 && set[words - 1] >> rest != 0))
+            return 0;
+    }
+    return 1;
+}
+
+static int blocks_hold(const blob_t *blob)
+{
+    if (blob->check_bits == 0)
+        return blob->zero == 0;
+    return is_check(blob->check_bits) && blob->zero == 0 && blob->header.packet_samples >= WZ_MIN_LAYER_BLOCK && blob->cdf_bits == 0;
+}
+
+#else
+
+static int sets_hold(const blob_t *blob, const table_t *table)
+{
+    (void)blob;
+    (void)table;
+    return 1;
+}
+
+static int blocks_hold(const blob_t *blob)
+{
+    return is_zero(blob, 34, 36);
+}
+
+#endif
+
 /* The table at `at`, of which nothing was looked at; its length in *bytes. */
 static wz_status_t check_table(const blob_t *blob, uint32_t at, uint32_t end, uint32_t *bytes)
 {
@@ -301,15 +423,15 @@ static wz_status_t check_table(const blob_t *blob, uint32_t at, uint32_t end, ui
         return WZ_BLOB_FIELD;
     if ((uint32_t)table->coded >> table->layers != 0 || !alphabets_hold(table))
         return WZ_BLOB_FIELD;
-    *bytes = table_bytes(table);
+    *bytes = table_bytes(table) + set_bytes(blob, table);
     if (at + *bytes > end)
         return WZ_BLOB_LENGTH;
-    return intervals_hold(table) && cdfs_hold(table, blob->cdf_bits) && fill_is_zero(table) ? WZ_OK : WZ_BLOB_TABLE;
+    return intervals_hold(table) && cdfs_hold(table, blob->cdf_bits) && fill_is_zero(table) && sets_hold(blob, table) ? WZ_OK : WZ_BLOB_TABLE;
 }
 
-static int are_equal(const table_t *a, const table_t *b)
+static int are_equal(const blob_t *blob, const table_t *a, const table_t *b)
 {
-    uint32_t bytes = table_bytes(a), differs = bytes != table_bytes(b);
+    uint32_t bytes = table_bytes(a) + set_bytes(blob, a), differs = bytes != table_bytes(b) + set_bytes(blob, b);
     for (uint32_t i = 0; i < bytes && !differs; i++)
         differs = ((const uint8_t *)a)[i] != ((const uint8_t *)b)[i];
     return !differs;
@@ -340,7 +462,7 @@ static wz_status_t check(const void *blob, uint32_t end)
         return WZ_BLOB_FIELD;
     if (section->cdf_bits > WZ_MAX_LAYERED_CDF_BITS || (section->cdf_bits != 0 && section->cdf_bits < WZ_MIN_LAYERED_CDF_BITS))
         return WZ_BLOB_FIELD;
-    if (!is_zero(blob, 34, 36) || !is_zero(blob, point_at(blob, section->header.rate_points), at))
+    if (!blocks_hold(section) || !is_zero(blob, point_at(blob, section->header.rate_points), at))
         return WZ_BLOB_FIELD;
     for (uint32_t number = 0; number < section->tables; number++, at += bytes) {
         wz_status_t status = check_table(section, at, end, &bytes);
@@ -348,7 +470,7 @@ static wz_status_t check(const void *blob, uint32_t end)
             return status;
         coded |= table_at(blob, at)->coded;
         for (uint32_t other = 0; other < number; other++)
-            if (are_equal(table_at(blob, at), table_at(blob, find_table(section, other))))
+            if (are_equal(section, table_at(blob, at), table_at(blob, find_table(section, other))))
                 return WZ_BLOB_TABLE;
     }
     if (!points_hold(section) || (coded != 0) != (section->cdf_bits != 0))

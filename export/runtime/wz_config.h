@@ -19,6 +19,9 @@
 #ifndef WZ_WITH_LAYERED
 #define WZ_WITH_LAYERED 1
 #endif
+#ifndef WZ_WITH_LAYER_BLOCKS /* layered: packets that are blocks (SPEC 11.6) */
+#define WZ_WITH_LAYER_BLOCKS 1
+#endif
 #ifndef WZ_WITH_CODED_BINS /* nested: a modulus that is no power of two */
 #define WZ_WITH_CODED_BINS 1
 #endif
