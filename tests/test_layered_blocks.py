@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from edge_wz.cli.inspect_payload import payload_section
 from edge_wz.codec import layered, layered_packets, schemes
@@ -23,6 +24,7 @@ from tests.layered_models import layered_model, modulo_table
 from tests.pipeline_fleet import Told, field_codes, make_fleet, predictive_model, run
 from tests.test_layered_gateway import books, script_of
 from training import layered_blocks
+from training.cli import evaluate
 from training.layered_streams import decode, resolved_layers, send
 from training.syndrome_trials import Pool
 
@@ -150,6 +152,17 @@ def test_the_bundle_keeps_what_resolves_it(models, tmp_path):
     loaded = bundle.load(tmp_path / "m.ewz")
     assert loaded.model_id == models[1].model_id and np.array_equal(loaded.block.density, models[1].block.density)
     assert np.array_equal(loaded.node.rate_points[1].positions, models[1].node.rate_points[1].positions)
+
+
+def test_evaluate_tells_every_layer(models, tmp_path):
+    codes, y = drawn(10, 3 * BLOCK)
+    np.savetxt(tmp_path / "r.csv", np.column_stack([codes, y]), delimiter=",", header="x,y", comments="")
+    bundle.save(tmp_path / "m.ewz", replace(models[1], source="x", side=("y",)))
+    told = CliRunner().invoke(evaluate, [str(tmp_path / "m.ewz"), "--data", str(tmp_path / "r.csv"), "--no-baselines"], catch_exceptions=False)
+    lines = told.output.splitlines()
+    at = next(i for i, line in enumerate(lines) if "unresolved" in line)
+    bits = [float(line.split()[2]) for line in lines[at + 2 : at + 4]]
+    assert 0.7 < bits[0] < 1.1 and bits[0] + 0.8 < bits[1] < 2.9
 
 
 def test_inspect_shows_planes_and_checks(models):

@@ -110,15 +110,15 @@ def raw(point: LayeredRatePoint) -> LayeredRatePoint:
 
 
 def gather(model: Model, material: Material) -> Pool:
-    """Packets without a missing sample."""
+    """Blocks of the samples that are there, in order."""
     samples = model.node.packet_samples
     codes, means, sigmas = beliefs(model, material, slice(max(0, len(material.codes) - MOST_SAMPLES), None))
-    packets = len(codes) // samples
-    shaped = [column[: packets * samples].reshape(packets, samples) for column in (codes, means, np.square(sigmas))]
-    whole = np.isfinite(shaped[0]).all(axis=1)
-    if np.count_nonzero(whole) < MIN_BLOCKS:
-        raise DesignError(f"{np.count_nonzero(whole)} whole packets of {samples} samples, blocks of layers need at least {MIN_BLOCKS}")
-    return Pool(shaped[0][whole], shaped[1][whole], shaped[2][whole], np.ones((1, 2)), SEED)
+    there = np.isfinite(codes)
+    packets = int(np.count_nonzero(there)) // samples
+    if packets < MIN_BLOCKS:
+        raise DesignError(f"{np.count_nonzero(there)} samples make {packets} blocks of {samples}; at least {MIN_BLOCKS} are needed, take shorter ones")
+    shaped = (column[there][: packets * samples].reshape(packets, samples) for column in (codes, means, np.square(sigmas)))
+    return Pool(*shaped, np.ones((1, 2)), SEED)
 
 
 def trials_of(point: LayeredRatePoint, pool: Pool, density: np.ndarray) -> Trials:

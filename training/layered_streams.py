@@ -101,7 +101,8 @@ def decode(model: Model, stream: Stream, side: SideInformation, decoder: str | N
 def prefix_rows(
     model: Model, decoder: str, values: np.ndarray, codes: np.ndarray, present: np.ndarray, side: SideInformation
 ) -> list[dict[str, float]]:
-    """Bits and fidelity of every prefix of layers, sent alone and without loss."""
+    """Bits and fidelity of every prefix of layers, sent alone and without loss. `unresolved`: samples with fewer layers than came, as a check of
+    their block failed."""
     rows = []
     for layers in range(1, model.node.rate_points[0].layers + 1):
         stream = send(model.node, codes, present, Command(layers, layers))
@@ -114,10 +115,8 @@ def prefix_rows(
             "sqnr_db": metrics.sqnr_db(values, decoded), "rmse": metrics.rmse(values, decoded),
             "mean_sigma": float(np.sqrt(np.mean(np.square(result.sigmas[present])))),
             "wrong_runs": float(np.mean(true_runs(model.node, stream.indices, codes)[present] != result.levels[present])),
+            "unresolved": float(np.mean((resolved_layers(model.node, stream.indices, result.levels) < stream.depths)[present])),
         })
-        if model.node.block_check_bits:
-            fewer = resolved_layers(model.node, stream.indices, result.levels) < stream.depths
-            rows[-1]["unresolved"] = float(np.mean(fewer[present]))
     return rows
 
 

@@ -13,7 +13,7 @@ NODE_COLUMNS = (
     ("bin errors", "bin_error_rate"), ("concealed", "concealed"), ("samples", "samples"),
 )
 RIVAL_COLUMNS = ("node", "decoder", "baseline", "payload b/sa", "packet b/sa", "rmse", "ours/theirs")
-LAYER_COLUMNS = ("node", "layers", "payload b/sa", "packet b/sa", "SQNR dB", "rmse", "stated sigma", "wrong runs")
+LAYER_COLUMNS = ("node", "layers", "payload b/sa", "packet b/sa", "SQNR dB", "rmse", "stated sigma", "wrong runs", "unresolved")
 
 
 def plain(value: Any) -> Any:
