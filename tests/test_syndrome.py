@@ -13,7 +13,8 @@ from edge_wz.codec.encoder import NodeEncoder
 from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.reconstruction import CONCEALED, RESOLVED, SUSPECT, Decoder
 from edge_wz.codec.side_information import SideInformation
-from edge_wz.decoders import block_syndrome, polar_list, single
+from edge_wz.decoders import polar_list, polar_program, polar_ratios, single
+from edge_wz.decoders.cell_masses import combs_for, weigh
 from edge_wz.errors import DesignError, InputError
 from edge_wz.formats import bundle, packet
 from edge_wz.model import Model
@@ -188,13 +189,13 @@ def masses_by_erf(mean, sigma, low, q, point, density, planes):
 @pytest.mark.parametrize("density", [[[1.0, 1.0]], [[0.8, 0.5], [0.2, 3.0]]])
 def test_masses(direction, density):
     rng, density = np.random.default_rng(5), np.array(density)
-    combs = block_syndrome.combs_for(density)
+    combs = combs_for(density)
     for _ in range(50):
         step, q, planes = float(rng.uniform(20, 600)), int(2 ** rng.integers(0, 4)), int(rng.integers(1, 5))
         sigma, mean, low = step * float(rng.uniform(0.6, 8)), float(rng.normal(0, 3000)), int(rng.integers(0, q))
         point = np.array([1.0, 0.5, direction / step, q << planes, -32768.0, 32767.0])
         column = np.empty(1 << planes, np.float32)
-        block_syndrome.weigh(mean, sigma * sigma, low, q, point, density, combs, np.empty(1 << planes), column)
+        weigh(mean, sigma * sigma, low, q, point, density, combs, np.empty(1 << planes), column)
         wanted = masses_by_erf(mean, sigma, low, q, point, density, planes)
         assert column / column.sum() == pytest.approx(wanted / wanted.sum(), abs=0.003)
 
@@ -202,7 +203,7 @@ def test_masses(direction, density):
 def test_ratios_of_planes():
     masses = np.array([0.1, 0.3, 0.0, 0.2, 0.25, 0.05, 0.1, 0.0])
     trees = np.repeat(masses.astype(np.float32)[:, None], 3, axis=1)
-    polar_list.llr_trees(trees, 3)
+    polar_ratios.llr_trees(trees, 3)
     assert trees[1, 2] == pytest.approx(math.log(0.45 / 0.55), abs=1e-4)
     assert trees[2 + 1, 0] == pytest.approx(math.log(0.35 / 0.2), abs=1e-4)
     assert trees[4 + 0, 0] == pytest.approx(math.log(0.1 / 0.25), abs=1e-4)
@@ -225,10 +226,10 @@ def test_list_finds_sparse_blocks(size):
     known = np.zeros(n, bool)
     known[:48] = True
     shift = bits.copy()
-    polar_list.transform(shift)
+    polar_ratios.transform(shift)
     shift[~known] = 0
-    polar_list.transform(shift)
-    steps = polar_list.program(known)
+    polar_ratios.transform(shift)
+    steps = polar_program.program(known)
     trees = np.zeros((2, n), np.float32)
     trees[1] = ratios
     values, metrics = np.zeros((size, n), np.uint8), np.zeros(size)

@@ -21,7 +21,7 @@ from edge_wz.codec.layered_block_decoder import flipped
 from edge_wz.codec.nested_decoders import side_filter
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.codec.syndrome_decoder import code_of
-from edge_wz.decoders import block_layers, polar_list
+from edge_wz.decoders import block_layers, polar_ratios
 from edge_wz.decoders.side_window import Windows
 from edge_wz.errors import DesignError
 from edge_wz.formats.blob import make_layered
@@ -110,15 +110,15 @@ def raw(point: LayeredRatePoint) -> LayeredRatePoint:
 
 
 def gather(model: Model, material: Material) -> Pool:
-    """Blocks of the samples that are there, in order."""
+    """Packets without a missing sample."""
     samples = model.node.packet_samples
     codes, means, sigmas = beliefs(model, material, slice(max(0, len(material.codes) - MOST_SAMPLES), None))
-    there = np.isfinite(codes)
-    packets = int(np.count_nonzero(there)) // samples
-    if packets < MIN_BLOCKS:
-        raise DesignError(f"{np.count_nonzero(there)} samples make {packets} blocks of {samples}; at least {MIN_BLOCKS} are needed, take shorter ones")
-    shaped = (column[there][: packets * samples].reshape(packets, samples) for column in (codes, means, np.square(sigmas)))
-    return Pool(*shaped, np.ones((1, 2)), SEED)
+    packets = len(codes) // samples
+    shaped = [column[: packets * samples].reshape(packets, samples) for column in (codes, means, np.square(sigmas))]
+    whole = np.isfinite(shaped[0]).all(axis=1)
+    if np.count_nonzero(whole) < MIN_BLOCKS:
+        raise DesignError(f"{np.count_nonzero(whole)} whole packets of {samples} samples, blocks of layers need at least {MIN_BLOCKS}")
+    return Pool(shaped[0][whole], shaped[1][whole], shaped[2][whole], np.ones((1, 2)), SEED)
 
 
 def trials_of(point: LayeredRatePoint, pool: Pool, density: np.ndarray) -> Trials:
@@ -196,13 +196,13 @@ def _hardness(bits, trees, blocks, seed, errors, ideal):  # type: ignore[no-unty
         block = b % bits.shape[0]
         _shuffle(order)
         for c in range(planes):
-            ratios[:] = polar_list.CERTAIN
+            ratios[:] = polar_ratios.CERTAIN
             for i in range(samples):
                 own = bits[block, order[i]]
                 ratio = trees[block, order[i], (1 << c) + (own & ((1 << c) - 1))]
                 ratios[i] = -ratio if (own >> c) & 1 else ratio
                 ideal[c] += math.log1p(math.exp(-abs(ratio))) + max(-ratios[i], 0.0)
-            polar_list.known_before(ratios)
+            polar_ratios.known_before(ratios)
             for i in range(n):
                 errors[c, i] += 1.0 / (1.0 + math.exp(min(abs(np.float64(ratios[i])), 700.0)))
 
@@ -215,7 +215,7 @@ def _transformed(own, planes, first, last, size):  # type: ignore[no-untyped-def
         work[:] = 0
         for i in range(own.shape[0]):
             work[i] = (own[i] >> c) & 1
-        polar_list.transform(work)
+        polar_ratios.transform(work)
         for i in range(own.shape[0]):
             numbers[i] |= np.int64(work[i]) << (planes - 1 - c)
     return numbers

@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 
 from edge_wz.codec.state_space import Predictor
-from edge_wz.decoders import block_syndrome, polar_list, smoother
+from edge_wz.decoders import block_syndrome, polar_ratios, smoother
+from edge_wz.decoders.cell_masses import cell_masses, combs_for, weigh
 from edge_wz.decoders.cells import NO_LEVEL, level_cell
 from edge_wz.errors import DesignError
 from edge_wz.kernels.polar import check_start, check_step
@@ -175,7 +176,7 @@ def _position_errors(sources, all_means, variances, step, low_bits, density, blo
     order, x, means = np.arange(samples), np.empty(samples), np.empty(samples)
     point = _point_of(step, q << planes)
     masses, tree, values = np.empty(1 << planes), np.zeros((1 << planes, samples), np.float32), np.empty(samples, np.int64)
-    combs = block_syndrome.combs_for(density)
+    combs = combs_for(density)
     ratios = np.empty(n, np.float32)
     for b in range(blocks):
         block = b % sources.shape[0]
@@ -183,14 +184,14 @@ def _position_errors(sources, all_means, variances, step, low_bits, density, blo
         for i in range(samples):
             u = np.int64(_level(x[i], point)) + 32768
             values[i] = (u >> low_bits) & ((1 << planes) - 1)
-            block_syndrome.weigh(means[i], variances[block, order[i]], u & (q - 1), q, point, density, combs, masses, tree[:, i])
-        polar_list.llr_trees(tree, samples)
+            weigh(means[i], variances[block, order[i]], u & (q - 1), q, point, density, combs, masses, tree[:, i])
+        polar_ratios.llr_trees(tree, samples)
         for p in range(planes):
-            ratios[:] = polar_list.CERTAIN
+            ratios[:] = polar_ratios.CERTAIN
             for i in range(samples):
                 ratio = tree[(1 << p) + (values[i] & ((1 << p) - 1)), i]
                 ratios[i] = -ratio if (values[i] >> p) & 1 else ratio
-            polar_list.known_before(ratios)
+            polar_ratios.known_before(ratios)
             for i in range(n):
                 errors[p, i] += 1.0 / (1.0 + math.exp(min(abs(np.float64(ratios[i])), 700.0)))
 
@@ -200,7 +201,7 @@ def _attempt(sources, all_means, variances, step, low_bits, density, planes, sen
     np.random.seed(seed)
     samples, q = sources.shape[1], 1 << low_bits
     _, _, slots, lows, means, masses, trees, shifts, found, resolve_space = space
-    combs = block_syndrome.combs_for(density)
+    combs = combs_for(density)
     order, x, indices = np.arange(samples), np.empty(samples), np.empty(samples, np.int64)
     point, bits = _point_of(step, q << planes), np.zeros(shifts.shape[1], np.uint8)
     for b in range(blocks):
@@ -211,17 +212,17 @@ def _attempt(sources, all_means, variances, step, low_bits, density, planes, sen
             u = np.int64(_level(x[i], point)) + 32768
             r = check_step(r, u, check_bits)
             slots[i], lows[i], indices[i] = i, u & (q - 1), u
-            block_syndrome.weigh(means[i], variances[block, order[i]], lows[i], q, point, density, combs, masses, trees[:, i])
-        polar_list.llr_trees(trees, samples)
+            weigh(means[i], variances[block, order[i]], lows[i], q, point, density, combs, masses, trees[:, i])
+        polar_ratios.llr_trees(trees, samples)
         shifts[:] = 0
         for p in range(sent.shape[0]):
             bits[:] = 0
             for i in range(samples):
                 bits[i] = (indices[i] >> (low_bits + p)) & 1
-            polar_list.transform(bits)
+            polar_ratios.transform(bits)
             for i in range(samples):
                 shifts[p, i] = bits[i] if sent[p, i] else 0
-            polar_list.transform(shifts[p])
+            polar_ratios.transform(shifts[p])
         tries = block_syndrome.resolve(
             trees, samples, walk, shifts, means, lows, q, point, check_bits, r >> (16 - check_bits), resolve_space, found
         )
@@ -237,7 +238,7 @@ def _attempt(sources, all_means, variances, step, low_bits, density, planes, sen
             low, high = level_cell(true, point[0], point[1], point[2])
             inside += (0.5 * (low + high) - x[i]) ** 2
             if not held or b < ROUGH_BLOCKS:
-                rough = block_syndrome.cell_masses(means[i], variances[block, order[i]], lows[i], q, point, density, masses)[0]
+                rough = cell_masses(means[i], variances[block, order[i]], lows[i], q, point, density, masses)[0]
                 blurred += (rough - x[i]) ** 2
         if b < ROUGH_BLOCKS:
             sums[5] += blurred

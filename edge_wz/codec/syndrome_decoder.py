@@ -17,7 +17,7 @@ from edge_wz.codec.nested_decoders import cell_table, max_error_lsb
 from edge_wz.codec.side_information import SideInformation
 from edge_wz.codec.state_space import Predictor, require_state_space
 from edge_wz.codec.syndrome import low_bits
-from edge_wz.decoders import block_syndrome, polar_list, smoother
+from edge_wz.decoders import block_syndrome, cell_tables, polar_program, smoother
 from edge_wz.decoders.cells import MODULUS
 from edge_wz.errors import InputError
 from edge_wz.model import BlockDecoding, Model, SyndromeRatePoint
@@ -38,7 +38,7 @@ def code_of(sent: np.ndarray, count: int, planes: int) -> Code:
     known = np.zeros((planes, 1 << level), np.bool_)
     known[: len(sent), : sent.shape[1]] = sent
     known[:, count:] = True
-    programs = [polar_list.program(row) for row in known]
+    programs = [polar_program.program(row) for row in known]
     edges = np.cumsum([0, *map(len, programs)], dtype=np.int64)
     return np.concatenate(programs), edges, level
 
@@ -57,6 +57,7 @@ class Syndrome:
         self._check_bits, self._packet_samples = node.block_check_bits, node.packet_samples
         self._density = np.array(self._block.density)
         self._max_error = max_error_lsb(model)
+        self._tables = [cell_tables.empty_tables(planes) for planes in self._planes]
         self._codes: dict[tuple[int, int], Code] = {}
         self._dims = smoother.dims_of(*self._predictor.sizes)
         self.neighbours = self._predictor.neighbours
@@ -80,7 +81,7 @@ class Syndrome:
                 self._dims, belief, p.F, p.G, p.mean, indices.values[span], edges[first : last + 1] - span.start, checks[first:last],
                 self._cells[point], low_bits(self._points[point]), self._sets[point], code, self._check_bits, self._density,
                 float(self._block.path_mse[point]), self._block.rounds, self._max_error, side.values[span], side.sigmas[span],
-                self._space(longest, point, code[2]), out.values[span], out.sigmas[span], out.flags[span], out.levels[span],
+                self._tables[point], self._space(longest, point, code[2]), out.values[span], out.sigmas[span], out.flags[span], out.levels[span],
             )  # fmt: skip
         return out, belief
 

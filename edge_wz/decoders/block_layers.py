@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from edge_wz.decoders import polar_list
+from edge_wz.decoders import polar_list, polar_ratios
 from edge_wz.kernels.layer_blocks import NUMBER_BITS, layer_check
 from edge_wz.kernels.nested_quantizer import NO_LEVEL
 
@@ -50,7 +50,7 @@ def plane_ratios(masses, column):
         size >>= 1
         for w in range(size):
             ratio = math.log(masses[w] / masses[w + size])
-            column[size + w] = min(max(ratio, -polar_list.CERTAIN), polar_list.CERTAIN)
+            column[size + w] = min(max(ratio, -polar_ratios.CERTAIN), polar_ratios.CERTAIN)
             masses[w] += masses[w + size]
 
 
@@ -107,7 +107,7 @@ def coset_shifts(numbers, count, planes, first, last, sent, shifts):
         for i in range(count):
             if sent[c, i]:
                 shifts[c - first, i] = (numbers[i] >> (planes - 1 - c)) & 1
-        polar_list.transform(shifts[c - first])
+        polar_ratios.transform(shifts[c - first])
 
 
 @njit(cache=True, error_model="numpy")

@@ -28,7 +28,20 @@ def _check_tables():
     return tables
 
 
+def _chosen_table():
+    """uint8[mask, byte]: the bits of the byte that the mask chooses, the lowest one first."""
+    table = np.zeros((256, 256), dtype=np.uint8)
+    values = np.arange(256)
+    for mask in range(256):
+        for k in range(8):
+            if mask >> k & 1:
+                table[mask] = table[mask] * 2 + (values >> k & 1)
+    return table
+
+
 CHECK_TABLES = _check_tables()
+CHOSEN_TABLE = _chosen_table()
+CHOSEN_BITS = np.array([bin(mask).count("1") for mask in range(256)], dtype=np.int64)
 STAGE_MASKS = np.array([0x55555555, 0x33333333, 0x0F0F0F0F, 0x00FF00FF, 0x0000FFFF], dtype=np.int64)
 
 
@@ -106,11 +119,25 @@ def _put_set(out, window, held, position, word, chosen):
     """Append the chosen bits of a word, lowest first."""
     value, bits = 0, 0
     while chosen > 0:
-        if chosen & 1:
-            value = (value << 1) | (word & 1)
-            bits += 1
-        chosen >>= 1
-        word >>= 1
+        mask = chosen & 0xFF
+        value = (value << CHOSEN_BITS[mask]) | CHOSEN_TABLE[mask, word & 0xFF]
+        bits += CHOSEN_BITS[mask]
+        chosen >>= 8
+        word >>= 8
+    return _put(out, window, held, position, value, bits)
+
+
+@njit(cache=True)
+def _put_low(out, window, held, position, bins, low_bits):
+    """Append the low bits of the present samples, as many at a time as fit."""
+    value, bits = 0, 0
+    for slot in range(bins.shape[0]):
+        if bins[slot] != NO_LEVEL:
+            value = (value << low_bits) | bins[slot]
+            bits += low_bits
+            if bits > 32 - low_bits:
+                window, held, position = _put(out, window, held, position, value, bits)
+                value, bits = 0, 0
     return _put(out, window, held, position, value, bits)
 
 
@@ -136,9 +163,7 @@ def pack_blocks(bins, turns, low_bits, sent, check_bits, planes, out, sizes):
         count, check = _planes_of(bins[b], turns[b], low_bits, check_bits, planes)
         window, held, position = 0, 0, 0
         if low_bits > 0:
-            for slot in range(bins.shape[1]):
-                if bins[b, slot] != NO_LEVEL:
-                    window, held, position = _put(out[b], window, held, position, bins[b, slot], low_bits)
+            window, held, position = _put_low(out[b], window, held, position, bins[b], low_bits)
         for p in range(planes.shape[0]):
             transform(planes[p], size)
             for w in range(sent.shape[1]):
