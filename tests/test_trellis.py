@@ -13,7 +13,7 @@ from edge_wz.codec.side_information import SideInformation
 from edge_wz.decoders import cells, cosets
 from edge_wz.errors import DesignError, FormatError
 from edge_wz.formats import blob, bundle
-from edge_wz.model import Model, Propagation
+from edge_wz.model import Model, Propagation, StateSpace
 from tests.decoder_models import LSB, in_lsb, nested_point, pair
 from training import design_trellis
 from training.transmission import Received, transmit, true_levels
@@ -222,3 +222,32 @@ def test_train_evaluate_inspect(tmp_path):
     assert shown.exit_code == 0 and "trellis" in shown.output
     seen = runner.invoke(inspect, [out], catch_exceptions=False)
     assert seen.exit_code == 0 and "8 states" in seen.output
+
+
+def slow_source(samples: int, seed: int) -> tuple[StateSpace, np.ndarray, np.ndarray]:
+    """A source with a velocity, foretold by its past within 20 LSB and free to go anywhere within a packet; a neighbour says next to nothing."""
+    rng = np.random.default_rng(seed)
+    A = np.array([[0.995, 1.0], [0.0, 0.97]])
+    noise, s = rng.normal(0, 20, samples), np.zeros((samples, 2))
+    for n in range(1, samples):
+        s[n] = A @ s[n - 1] + [noise[n], noise[n]]
+    Q, x = np.full((2, 2), 400.0), s[:, 0]
+    space = StateSpace(A, np.array([[1.0, 0.0], [0.1, 0.0]]), Q, np.zeros((2, 2)), np.diag([0.1, 90000.0]), np.zeros(2))
+    return space, np.rint(x).astype(np.int16), 0.1 * x + rng.normal(0, 300, samples)
+
+
+def test_survivors_follow_a_source_that_only_its_past_tells():
+    space, codes, side = slow_source(64 * 120, 3)
+    node = blob.make_trellis(64, 100, 8, 1.0, 0.0, design_trellis.CODES[32], [nested_point(30.0 * LSB, 4)])
+    wrong = []
+    for survivors in (0, 1):
+        made = Model(node, "trellis", side=("y",), state_space=space, propagation=Propagation(1, survivors))
+        result, _ = decode(made, transmit(node, codes, np.ones(len(codes), bool)), SideInformation.of(side[:, None]))
+        known = slice(64, None)  # nothing tells where the first packet begins
+        wrong.append(float(np.mean((result.levels != true_levels(node, codes, np.ones(len(codes), bool)))[known])))
+    assert wrong[0] > 0.5 and wrong[1] < 1e-3
+
+
+def test_design_follows_what_the_past_tells():
+    space, _, _ = slow_source(2, 0)
+    assert design_trellis.led_by_past(space, 30.0) and not design_trellis.led_by_past(in_lsb(pair("fig5", 2, 0)[0]), 0.2 / LSB)

@@ -30,6 +30,7 @@ CODES = {  # states: (memory, h0, h1)
     128: (7, 0o235, 0o126), 256: (8, 0o515, 0o362), 1024: (10, 0o3221, 0o472),
 }  # fmt: skip
 STATES_FROM = ((0, 8), (48, 64), (256, 256))  # packet samples from which so many states are the best, as measured
+FOLLOWED_STATES_FROM = ((0, 32), (48, 256))  # where packets are followed by `decoders.survivors`
 COSETS = 4
 RANGE_SIGMAS = {0: 4.2, 1: 5.6, 2: 7.2, 3: 8.5}  # 4q steps over the spread of the prediction error, to start from
 TUNE_SAMPLES, SETTLE_SAMPLES = 80_000, 400_000
@@ -39,6 +40,10 @@ COARSE = 1.18  # between two steps of the first scan
 SCAN = range(-3, 6)
 REFINEMENTS = 2
 MOST_ROUNDS = 3
+PAST_TELLS = 2.0  # times the variance left open by the own past and the neighbours together
+WIDE, DESCENT, MOST_RUNGS = 4.0, 1.1, 16  # where a descent starts, over `first_step`, and how it goes on
+RIGHT = 1.25  # times the error that the decoder expects
+FOLLOWED_SAMPLES = 20_000
 ROUND_GAIN = 0.99  # of the error: another round has to save so much
 
 
@@ -52,10 +57,12 @@ class TrellisParts:
     level_check_bits: int
     hello_every: int
     rounds: int = 1
+    survivors: int = 0
 
 
-def states_for(packet_samples: int) -> int:
-    return max((start, states) for start, states in STATES_FROM if start <= packet_samples)[1]
+def states_for(packet_samples: int, followed: bool = False) -> int:
+    table = FOLLOWED_STATES_FROM if followed else STATES_FROM
+    return max((start, states) for start, states in table if start <= packet_samples)[1]
 
 
 def code_of(states: int) -> tuple[int, int, int]:
@@ -78,7 +85,7 @@ def build(parts: TrellisParts, material: Material, points: list[tuple[int, int, 
         parts.packet_samples, parts.hello_every, parts.level_check_bits, material.scale, material.offset, parts.code, points
     )
     side = tuple(f"y{k}" for k in range(material.side.shape[1]))
-    return Model(node=node, decoder="trellis", side=side, state_space=parts.space, propagation=Propagation(parts.rounds))
+    return Model(node=node, decoder="trellis", side=side, state_space=parts.space, propagation=Propagation(parts.rounds, parts.survivors))
 
 
 def measure(model: Model, material: Material, point: int = 0) -> Figures:
@@ -152,6 +159,33 @@ def settled_step(parts: TrellisParts, material: Material, q: int, step: float) -
     return float(max(step * SETTLE_STEP**best, 1.0))
 
 
+def led_by_past(space: StateSpace, step: float) -> bool:
+    """Whether a sample's own past tells so much more than neighbours that propagation cannot start without it (`decoders.survivors`)."""
+    return prediction_variance(space, np.inf) > PAST_TELLS * prediction_variance(space, step * step / 12)
+
+
+def descended_step(parts: TrellisParts, material: Material, q: int) -> float:
+    """The step for a decoder that follows the source: from a wide one down while packets are right. Below its cliff everything is wrong, and slow
+    to find so, so the search stops at it, and keeps one rung away: what is to come is not what was seen."""
+    known: list[tuple[float, float, bool]] = []
+    step, rung = WIDE * first_step(parts.space, q), 1 / DESCENT
+    while len(known) < MOST_RUNGS:
+        figures = measure(build(parts, material, [nested_point(step, q)]), material)
+        right = figures.mse < RIGHT * figures.expected_mse
+        if not right and not any(fine for _, _, fine in known):
+            rung = DESCENT
+        elif not right or step <= 1.0:
+            break
+        known.append((step, max(figures.mse, figures.expected_mse), right))
+        if right and rung > 1.0:
+            break
+        step = max(step * rung, 1.0)
+    good = [(step, cost) for step, cost, right in known if right]
+    if not good:
+        raise DesignError(f"no step at which {1 + np.log2(q):g} bits resolve the packets")
+    return min(good[:-1] or good, key=lambda one: one[1])[0]
+
+
 def first_step(space: StateSpace, q: int) -> float:
     """Four q steps = factor x spread of the prediction error, whose own past is known up to the step's noise."""
     factor = RANGE_SIGMAS[min(3, q.bit_length() - 1)]
@@ -163,6 +197,9 @@ def first_step(space: StateSpace, q: int) -> float:
 
 def tuned(parts: TrellisParts, material: Material, moduli: list[int]) -> tuple[TrellisParts, list[float]]:
     """Steps (LSB) of all rate points, and the parts with as many rounds as pay at the first of them."""
+    if led_by_past(parts.space, first_step(parts.space, moduli[0])):
+        led, recent = replace(parts, survivors=1), _tail(material, FOLLOWED_SAMPLES)
+        return led, [descended_step(led, recent, q) for q in moduli]
     tail, most = _tail(material, TUNE_SAMPLES), _tail(material, SETTLE_SAMPLES)
     best: tuple[float, TrellisParts, float] | None = None
     for rounds in range(1, MOST_ROUNDS + 1):
@@ -187,7 +224,8 @@ def design_trellis(
 ) -> Model:
     """`options`: packet samples, level check bits, hello every. `states` None: by packet length."""
     packet_samples, level_check_bits, hello_every = options
-    code = code_of(states or states_for(packet_samples))
+    followed = led_by_past(space, first_step(space, check_rate(rates[0])))
+    code = code_of(states or states_for(packet_samples, followed))
     parts = TrellisParts(space, code, packet_samples, level_check_bits, hello_every)
     moduli = [check_rate(rate) for rate in rates]
     parts, steps = tuned(parts, material, moduli)
@@ -199,7 +237,7 @@ def design_trellis(
             "bits": float(np.log2(2 * point.modulus)), "q": point.modulus, "step": point.step * material.scale,
             "sqnr_db": round(figures.sqnr_db, 3), "rmse": float(np.sqrt(figures.mse)), "wrong_levels": figures.wrong_cells,
         })
-    provenance = {"states": 1 << code[0], "rounds": parts.rounds}
+    provenance = {"states": 1 << code[0], "rounds": parts.rounds, "survivors": parts.survivors}
     return replace(model, measured={"training": rows}, provenance=provenance)
 
 

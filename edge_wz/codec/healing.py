@@ -12,6 +12,7 @@ of them only the belief before them is doubted.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,8 +44,6 @@ def trellis(model: Model) -> Trellis | HealedTrellis:
 class HealedKalman:
     """`Kalman` for models with a level check; the same state, the same result as long as every check passes."""
 
-    COSETS = 1  # of one bin: levels that bins, and a code, cannot tell from each other are so many moduli apart
-
     def __init__(self, model: Model) -> None:
         self.model = model
         self.kalman = self._engine(model)
@@ -52,10 +51,14 @@ class HealedKalman:
         space = model.state_space
         assert space is not None  # Kalman has checked
         self._source_row = np.asarray(space.C[0], dtype=np.float64)
-        self._periods = [point.step * point.modulus * self.COSETS for point in model.node.rate_points]
+        self._periods = [point.step * point.modulus * self._moduli(model) for point in model.node.rate_points]
 
     def _engine(self, model: Model) -> Kalman | Trellis:
         return Kalman(model)
+
+    def _moduli(self, model: Model) -> int:
+        """Levels that the bits of a whole packet cannot tell from each other are so many moduli apart."""
+        return 1
 
     def initial_state(self) -> np.ndarray:
         return self.kalman.initial_state()
@@ -97,7 +100,11 @@ class HealedKalman:
             if self._passes(one, 0, whole, trial.levels):
                 trial.flags[one.values != NO_LEVEL] |= SUSPECT
                 return trial, end
-        return plain, after
+        return plain, self._beyond(state, one, side, after)
+
+    def _beyond(self, state: np.ndarray, one: StreamIndices, side: SideInformation, after: np.ndarray) -> np.ndarray:
+        """The belief behind a packet that no hypothesis explains: its bins tell all but whole moduli."""
+        return after
 
     def _hypotheses(
         self, state: np.ndarray, one: StreamIndices, side: SideInformation, plain: Decoded
@@ -129,10 +136,12 @@ class HealedKalman:
 class HealedTrellis(HealedKalman):
     """The same for a code over whole packets: they cannot be cut, so it is the belief before the packet that was off."""
 
-    COSETS = COSETS
-
     def _engine(self, model: Model) -> Kalman | Trellis:
         return Trellis(model)
+
+    def _moduli(self, model: Model) -> int:
+        """Half a period everywhere is a word of the code if h1 has an even number of bits."""
+        return COSETS if model.node.h1.bit_count() & 1 else COSETS // 2
 
     def _hypotheses(
         self, state: np.ndarray, one: StreamIndices, side: SideInformation, plain: Decoded
@@ -141,6 +150,13 @@ class HealedTrellis(HealedKalman):
         yield from ((0, self._displaced(state, turns * period)) for turns in TURNS[:2])
         yield 0, self.initial_state()
         yield from ((0, self._displaced(state, turns * period)) for turns in TURNS[2:])
+
+    def _beyond(self, state: np.ndarray, one: StreamIndices, side: SideInformation, after: np.ndarray) -> np.ndarray:
+        """Of a packet that was followed, as if it had been lost: led by its own wrong past it says nothing, and who knows so finds the next one."""
+        if self.model.propagation is None or not self.model.propagation.survivors:
+            return after
+        lost = replace(one, values=np.full_like(one.values, NO_LEVEL), checks=np.full_like(one.checks, -1))
+        return self.kalman.run(state, lost, side)[1]
 
 
 def packet_spans(indices: StreamIndices) -> list[slice]:

@@ -2,7 +2,8 @@
 
     cavities (smoother) -> masses of the four cosets of each sample -> BCJR -> mean and variance given the code -> sites, and again
 
-One round is enough where neighbours tell nearly all; more rounds let the packet's own samples help each other. Unlike
+One round is enough where neighbours tell nearly all; more rounds let the packet's own samples help each other. Where only they tell much, the
+first sites are those of `decoders.survivors`. Unlike
 `decoders.kalman`, nothing is decided before the packet is there, and unlike `decoders.refinement`, its cells are not yet known.
 
 Reference: Minka, "Expectation propagation for approximate Bayesian inference" (2001).
@@ -13,10 +14,11 @@ import math
 import numpy as np
 from numba import njit
 
-from edge_wz.decoders import smoother
+from edge_wz.decoders import smoother, survivors
 from edge_wz.decoders.bcjr import coset_posteriors, find_leaders
 from edge_wz.decoders.cells import (
     CONCEALED,
+    MODULUS,
     NO_LEVEL,
     RESOLVED,
     ROUNDING,
@@ -67,6 +69,15 @@ def _tell(slots, cavities, sites, values, variances, weights, levels, flags):
 
 
 @njit(cache=True, error_model="numpy")
+def _first_sites(slots, levels, point, sites):
+    """Sites that take the levels for certain."""
+    step = point[SCALE] / point[TAP]
+    for i in range(slots.shape[0]):
+        sites[0, slots[i]] = (levels[i] + 0.5) * step - point[ROUNDING] / point[TAP]
+        sites[1, slots[i]] = step * step / 12.0
+
+
+@njit(cache=True, error_model="numpy")
 def _finish(indices, cavities, point, max_error, values, sigmas, flags, levels):
     for n in range(indices.shape[0]):
         if indices[n] == NO_LEVEL:
@@ -80,17 +91,21 @@ def _finish(indices, cavities, point, max_error, values, sigmas, flags, levels):
 
 @njit(cache=True, error_model="numpy")
 def decode_packet(
-    dims, state, F, G, mean, side, side_sigmas, indices, point, code, rounds, least, max_error, space, values, sigmas, flags, levels
+    dims, state, F, G, mean, side, side_sigmas, indices, point, code, rounds, least, max_error, space, walks, values, sigmas, flags, levels
 ):
-    """All samples of one packet; `state` becomes that behind it. indices: int32[T], NO_LEVEL where nothing was received."""
+    """All samples of one packet; `state` becomes that behind it. indices: int32[T], NO_LEVEL where nothing was received. `walks`: work space
+    of `survivors`, for no samples where propagation starts from nothing."""
     samples = indices.shape[0]
     store, gaussians, slots, lows, syndromes, leaders, masses, floored, posteriors, rows, even, odd, comb, weights, scratch = space
-    labels, memory, a, b = code
+    labels, memory, a, b, taps = code
     cavities, sites = gaussians[:2], gaussians[2:]
     after = np.empty_like(state)
     sites[0, :samples], sites[1, :samples] = 0.0, np.inf
     count = _gather(indices, slots, lows, syndromes)
     find_leaders(syndromes, count, a, b, leaders)
+    if memory <= count and samples <= walks[8].shape[0]:
+        survivors.first_levels(state, F, G, mean, side, side_sigmas, indices, point, point[MODULUS], memory, taps, walks, levels)
+        _first_sites(slots[:count], levels, point, sites)
     for _ in range(rounds if count > 0 else 1):
         smoother.smooth_packet(dims, state, F, G, mean, side, side_sigmas, sites[0], sites[1], cavities[0], cavities[1], store, after)
         reach = coset_masses(cavities[0], cavities[1], slots[:count], lows, point, least, comb, masses, floored, scratch)
@@ -110,7 +125,7 @@ def decode_packet(
 
 @njit(cache=True, error_model="numpy")
 def decode(
-    dims, state, F, G, mean, indices, rate_points, edges, points, code, rounds, least, max_error, space, side, side_sigmas,
+    dims, state, F, G, mean, indices, rate_points, edges, points, code, rounds, least, max_error, space, walks, side, side_sigmas,
     values, sigmas, flags, levels,
 ):  # fmt: skip
     """Packets edges[p] .. edges[p+1] in a row; `state` goes along."""
@@ -119,5 +134,5 @@ def decode(
         if b > a:
             decode_packet(
                 dims, state, F, G, mean, side[a:b], side_sigmas[a:b], indices[a:b], points[rate_points[a]], code, rounds, least,
-                max_error, space, values[a:b], sigmas[a:b], flags[a:b], levels[a:b],
+                max_error, space, walks, values[a:b], sigmas[a:b], flags[a:b], levels[a:b],
             )  # fmt: skip
