@@ -1,8 +1,8 @@
 """`trellis` on real recordings beside `predictive` refined at the gateway: designed on the first half, measured on the second, bits at equal rmse.
 
-    python -m benchmarks.codes_recordings [DATA_DIR] [--cases ptb_4,ptb_20] [--rates 1,2,3] [--json FILE]
+    python -m benchmarks.codes_recordings [DATA_DIR] [--cases ptb_4,ptb_20] [--rates 1,2,3] [--level-checks 4,8] [--json FILE]
 
-Packets of 64 that decode alone, payload bits per sample; neighbours are the true columns for both. `refined` is read off a line through the
+Packets of 64 that decode alone, payload bits per sample, level check included; neighbours are the true columns for both. `refined` is read off a line through the
 steps around the one that gives the rmse of the trellis. `worst` is the share of the trellis' squared error in the worst 1 % of its packets,
 `wrong` of levels: both say what the step had to cover.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +72,17 @@ def _refined(case: Case, fit: Recording, test: Recording, step: float) -> tuple[
     return node["payload_bits_per_sample"], node["rmse"]
 
 
-def rows(case: Case, folder: Path, rates: list[int]) -> list[list[Any]]:
+def rows(case: Case, folder: Path, rates: list[int], checks: list[int]) -> list[list[Any]]:
     fit, test = halves(case, folder)
     found: list[list[Any]] = []
-    for rate in rates:
+    for rate, check_bits in product(rates, checks):
         try:
-            model = design.design(fit, case.source, case.side, "trellis", rate=rate, packet_samples=PACKET)
+            model = design.design(fit, case.source, case.side, "trellis", rate=rate, packet_samples=PACKET, level_check_bits=check_bits)
             row = trellis_row(model, test)
             bits = refined_bits(case, fit, test, row["rmse"])
         except EdgeWzError as error:
-            found.append([case.label, rate, "-", f"not designed: {error}", "", "", "", ""])
+            found.append([case.label, rate + check_bits / PACKET, "-", f"not designed: {error}", "", "", "", ""])
+            print(table(COLUMNS, found[-1:]), flush=True)
             continue
         shown = [f"{row[name]:.3g}" for name in ("rmse", "wrong", "worst")]
         found.append([case.label, round(row["bits"], 3), 1 << model.node.memory, *shown, round(bits, 3), round(row["bits"] / bits, 2)])
@@ -93,6 +95,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", default=os.environ.get("EDGE_WZ_DATA", "../shared/data"), type=Path)
     parser.add_argument("--cases", default=SHOWN)
     parser.add_argument("--rates", default="1,2,3")
+    parser.add_argument("--level-checks", default="4,8")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = []
@@ -101,7 +104,7 @@ def main() -> None:
         case = CASES[name]
         if (case.file, case.source) not in seen:  # the step of a case is not the trellis': one of each recording does
             seen.add((case.file, case.source))
-            found += rows(case, options.data, [int(rate) for rate in options.rates.split(",")])
+            found += rows(case, options.data, *([int(one) for one in asked.split(",")] for asked in (options.rates, options.level_checks)))
     print(table(COLUMNS, found))
     if options.json:
         options.json.write_text(json.dumps([dict(zip(COLUMNS, line, strict=True)) for line in found], indent=1) + "\n")

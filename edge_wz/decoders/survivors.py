@@ -187,19 +187,19 @@ def first_levels(state, F, G, mean, side, side_sigmas, indices, point, modulus, 
     step, quarter = point[SCALE] / point[TAP], np.floor(0.25 * modulus)
     _prepare(state, F, G, mean, side, side_sigmas, indices, step * step / 12.0, space)
     paths, count = _walk(-1, state, indices, quarter, point, taps, space)
-    path = np.argmin(metrics[:paths])
-    best, end = metrics[path], states[path]
-    if _trace(came_from, found, count, path, levels) == end and best < MISFIT * count:
+    first = np.argmin(metrics[:paths])
+    best, end = metrics[first], states[first]
+    if _trace(came_from, found, count, first, levels) == end and best < MISFIT * count:
         return
     for begin in range(1 << memory):
         paths, _ = _walk(begin, state, indices[: memory + SCREENED], quarter, point, taps, space)
         scores[begin] = metrics[:paths].min()
     best = np.inf
     for _ in range(TRIED):
-        begin = np.argmin(scores)
-        scores[begin] = np.inf
-        paths, _ = _walk(begin, state, indices, quarter, point, taps, space)
+        likely = np.argmin(scores)
+        scores[likely] = np.inf
+        paths, _ = _walk(likely, state, indices, quarter, point, taps, space)
         for path in range(paths):
-            if states[path] == begin and metrics[path] < best:
+            if states[path] == likely and metrics[path] < best:
                 best = metrics[path]
                 _trace(came_from, found, count, path, levels)
