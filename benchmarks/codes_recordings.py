@@ -2,9 +2,9 @@
 
     python -m benchmarks.codes_recordings [DATA_DIR] [--cases ptb_4,ptb_20] [--rates 1,2,3] [--level-checks 4,8] [--json FILE]
 
-Packets of 64 that decode alone, payload bits per sample, level check included; neighbours are the true columns for both. `refined` is read off a line through the
-steps around the one that gives the rmse of the trellis. `worst` is the share of the trellis' squared error in the worst 1 % of its packets,
-`wrong` of levels: both say what the step had to cover.
+Packets of 64 that decode alone, payload bits per sample, level check included; neighbours are the true columns for both. `refined` is read off a
+line through the steps around the one that gives the rmse of the trellis. `worst` is the share of the trellis' squared error in the worst 1 % of its
+packets, `wrong` of levels: both say what the step had to cover.
 """
 
 from __future__ import annotations

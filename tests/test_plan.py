@@ -204,9 +204,9 @@ def test_nested_is_adopted_where_it_was_measured_cheaper(columns, monkeypatch):
             return NestedTrial("no neighbour")
         return NestedTrial("measured", rmse * 3.4 * study.material.scale, rmse, met.bits / 2, study.material.values)
 
-    monkeypatch.setattr("training.plan.try_nested", cheap)
+    monkeypatch.setattr("training.plan_schemes.try_nested", cheap)
     two = {name: columns[name][600:1624] for name in ("near", "far")}
-    made = make_plan(from_columns(two, 1.0), list(two), Options("rmse", 0.06))
+    made = make_plan(from_columns(two, 1.0), list(two), Options("rmse", 0.06, schemes=("predictive", "nested")))
     make_models(made)
     schemes = {made.models[name].node.scheme for name in made.order}
     assert schemes == {"predictive", "nested"}

@@ -48,7 +48,7 @@ def test_layers_are_adopted_where_they_were_measured_cheaper(recording, monkeypa
         bits = np.full(-(-study.validated // study.packet_samples), 16.0)
         return NestedTrial("measured", 0.1, rmse, bits, study.material.values, 2.0)
 
-    monkeypatch.setattr("training.plan.try_layered", cheap)
+    monkeypatch.setattr("training.plan_schemes.try_layered", cheap)
     monkeypatch.setattr("training.plan_models.design", lambda *args, **asked: replace(layered_model(*args[2]), state_space=None, decoder="posterior"))
     monkeypatch.setattr("training.plan_models.run_nested", lambda model, values, side, decoded: (values, np.zeros(1)))
     made = make_plan(recording, list(recording.columns), options(layers=LAYERS))

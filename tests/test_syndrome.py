@@ -319,7 +319,7 @@ def test_plan_adopts_what_was_measured_cheaper(quick, columns, monkeypatch):
             return NestedTrial("no neighbour")
         return NestedTrial("measured", 0.2 / study.material.scale, rmse, met.bits / 2, study.material.values, 2.0)
 
-    monkeypatch.setattr("training.plan.try_syndrome", cheap)
+    monkeypatch.setattr("training.plan_schemes.try_syndrome", cheap)
     made = make_plan(from_columns(columns, 1.0), ["x", "y"], Options("rmse", 0.05, packet_samples=N, schemes=("predictive", "syndrome")))
     make_models(made)
     assert [made.models[name].node.scheme for name in made.order] == ["predictive", "syndrome"]

@@ -193,10 +193,10 @@ def _coding_noise(targets: Targets, material: Material) -> float:
 def _design(material: Material, space: StateSpace, scheme: str, options: Options, known: bool = False) -> Model:
     targets = options.targets
     if scheme == "trellis":
-        if targets.kind != "rate":
-            raise InputError(f"scheme trellis is designed for a rate, not for a {targets.kind}")
+        if targets.kind == "max_error":
+            raise InputError("scheme trellis is designed for a rate or a step, not for a max_error")
         framing = (options.packet_samples, options.level_check_bits, options.hello_every)
-        return trellis.design_trellis(material, space, targets.values, options.states, framing)
+        return trellis.design_trellis(material, space, (targets.kind, targets.values), options.states, framing)
     if options.states is not None:
         raise InputError(f"scheme {scheme} has no states")
     if options.layers is not None:
@@ -204,9 +204,7 @@ def _design(material: Material, space: StateSpace, scheme: str, options: Options
             raise InputError("scheme layered has no level check")
         framing_only = options.packet_samples, options.hello_every
         mode = options.mode or MODES[0]
-        decoder = options.decoder or ("posterior" if mode == "conditional" else "kalman")
-        if mode == "conditional" and decoder != "posterior":
-            raise InputError(f"decoder '{decoder}': blocks of layers (mode conditional) are resolved by posterior")
+        decoder = options.decoder or "kalman"
         return design_layered(material, space, options.layers, mode, decoder, framing_only, options.side_taps, known)
     if scheme == "nested":
         return _design_nested(material, space, options, known)

@@ -44,6 +44,7 @@ PAST_TELLS = 2.0  # times the variance left open by the own past and the neighbo
 WIDE, DESCENT, MOST_RUNGS = 4.0, 1.1, 16  # where a descent starts, over `first_step`, and how it goes on
 RIGHT = 1.25  # times the error that the decoder expects
 FOLLOWED_SAMPLES = 20_000
+FIRST_PACKETS, HOPELESS = 16, 100.0
 ROUND_GAIN = 0.99  # of the error: another round has to save so much
 
 
@@ -186,6 +187,20 @@ def descended_step(parts: TrellisParts, material: Material, q: int) -> float:
     return min(good[:-1] or good, key=lambda one: one[1])[0]
 
 
+def covering_modulus(parts: TrellisParts, material: Material, step: float) -> int:
+    """The least q that resolves packets at `step` LSB: no larger error than cells of such a width explain."""
+    sigma = float(np.sqrt(prediction_variance(parts.space, step * step / 12)))
+    fewest = int(np.floor(np.log2(max(np.sqrt(2 * np.pi * np.e) * sigma / step, 1.0))))  # whole bits below the entropy; one is the syndrome's
+    recent = _tail(material, FOLLOWED_SAMPLES)
+    for low_bits in range(max(0, fewest - 1), MAX_TRELLIS_MODULUS.bit_length()):
+        model = build(parts, material, [nested_point(step, 1 << low_bits)])
+        cell = (step * material.scale) ** 2 / 12
+        first = recent.part(0, FIRST_PACKETS * parts.packet_samples)  # a hopeless one is slow: a few packets tell
+        if measure(model, first).mse < HOPELESS * cell and measure(model, recent).mse < RIGHT * cell:
+            return 1 << low_bits
+    raise DesignError(f"no rate resolves packets at a step of {step * material.scale:g}")
+
+
 def first_step(space: StateSpace, q: int) -> float:
     """Four q steps = factor x spread of the prediction error, whose own past is known up to the step's noise."""
     factor = RANGE_SIGMAS[min(3, q.bit_length() - 1)]
@@ -197,9 +212,9 @@ def first_step(space: StateSpace, q: int) -> float:
 
 def tuned(parts: TrellisParts, material: Material, moduli: list[int]) -> tuple[TrellisParts, list[float]]:
     """Steps (LSB) of all rate points, and the parts with as many rounds as pay at the first of them."""
-    if led_by_past(parts.space, first_step(parts.space, moduli[0])):
-        led, recent = replace(parts, survivors=1), _tail(material, FOLLOWED_SAMPLES)
-        return led, [descended_step(led, recent, q) for q in moduli]
+    if parts.survivors:
+        recent = _tail(material, FOLLOWED_SAMPLES)
+        return parts, [descended_step(parts, recent, q) for q in moduli]
     tail, most = _tail(material, TUNE_SAMPLES), _tail(material, SETTLE_SAMPLES)
     best: tuple[float, TrellisParts, float] | None = None
     for rounds in range(1, MOST_ROUNDS + 1):
@@ -220,15 +235,20 @@ def _tail(material: Material, samples: int) -> Material:
 
 
 def design_trellis(
-    material: Material, space: StateSpace, rates: tuple[float, ...], states: int | None, options: tuple[int, int, int]
+    material: Material, space: StateSpace, targets: tuple[str, tuple[float, ...]], states: int | None, options: tuple[int, int, int]
 ) -> Model:
-    """`options`: packet samples, level check bits, hello every. `states` None: by packet length."""
+    """`targets`: rates, or steps in sensor units; `options`: packet samples, level check bits, hello every. `states` None: by packet length."""
     packet_samples, level_check_bits, hello_every = options
-    followed = led_by_past(space, first_step(space, check_rate(rates[0])))
+    kind, values = targets
+    moduli = [check_rate(rate) for rate in values] if kind == "rate" else []
+    steps = [max(step / material.scale, 1.0) for step in values] if kind == "step" else []
+    followed = led_by_past(space, steps[0] if steps else first_step(space, moduli[0]))
     code = code_of(states or states_for(packet_samples, followed))
-    parts = TrellisParts(space, code, packet_samples, level_check_bits, hello_every)
-    moduli = [check_rate(rate) for rate in rates]
-    parts, steps = tuned(parts, material, moduli)
+    parts = TrellisParts(space, code, packet_samples, level_check_bits, hello_every, survivors=int(followed))
+    if steps:
+        moduli = [covering_modulus(parts, material, step) for step in steps]
+    else:
+        parts, steps = tuned(parts, material, moduli)
     model = build(parts, material, [nested_point(step, q) for step, q in zip(steps, moduli, strict=True)])
     rows = []
     for index, point in enumerate(model.node.rate_points):

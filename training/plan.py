@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +25,13 @@ from training.data import Recording
 from training.evaluate import bootstrap_ratio
 from training.material import COPY_CORRELATION, gather
 from training.plan_energy import Power
-from training.plan_layered import try_layered
-from training.plan_nested import NestedTrial, try_nested
+from training.plan_nested import NestedTrial
+from training.plan_schemes import try_all
 from training.plan_study import HELD_OUT, Candidate, Columns, Met, Study, conditional_variance, with_side
-from training.plan_syndrome import try_syndrome
 
 KINDS = ("rmse", "max_error", "bits")
-SCHEMES = ("predictive", "nested", "syndrome", "layered")
+SCHEMES = ("predictive", "nested", "trellis", "syndrome", "layered")
+GATEWAYS = {"nested": "kalman", "layered": "kalman"}  # decoders of schemes whose own name is not that
 SHARES = (0.5, 0.35, 0.2)
 DEAD_ZONE_BELOW = 2.2  # bits per sample: above, a dead zone has nothing to silence
 ROWS_PER_PACKET = 12  # enough to choose tables on some of them and to validate on the last quarter
@@ -93,8 +94,9 @@ class Choice:
     node: NodeModel  # as designed on the first rows: what the final one is like
     scheme: str = "predictive"
     nested_bits: float = 0.0  # where it was measured, at its own rmse
+    trellis: str = ""
     syndrome: str = ""
-    rate: float = 0.0  # of `syndrome`; of `layered` the layers that are sent
+    rate: float = 0.0  # of `trellis` and `syndrome`; of `layered` the layers that are sent
     layered: str = ""
 
 
@@ -299,28 +301,9 @@ class Planner:
             left.remove(best)
         return sets
 
-    def nested(self, name: str, rmse: float, met: Met, side: tuple[str, ...]) -> NestedTrial:
-        """Whether `nested` could do it cheaper, with the neighbours that tell most."""
-        if "nested" not in self.options.schemes:
-            return NestedTrial("not asked for")
-        promised = self.options.value if self.options.kind == "max_error" else None
-        return try_nested(self.studies[name], self._rows(name), rmse, met, promised, side, self.columns)
-
-    def syndrome(self, name: str, rmse: float, met: Met, side: tuple[str, ...]) -> NestedTrial:
-        """The same for `syndrome`."""
-        if "syndrome" not in self.options.schemes:
-            return NestedTrial("not asked for")
-        if self.options.kind == "max_error":
-            return NestedTrial("promises no largest error")
-        return try_syndrome(self.studies[name], self._rows(name), rmse, met, side, self.columns)
-
-    def layered(self, name: str, rmse: float, side: tuple[str, ...]) -> NestedTrial:
-        """The same for `layered`, and what each depth is worth."""
-        if "layered" not in self.options.schemes or not self.options.layers:
-            return NestedTrial("")
-        if self.options.kind == "max_error":
-            return NestedTrial("promises no largest error")
-        return try_layered(self.studies[name], self._rows(name), rmse, self.options.layers, side, self.columns)
+    def others(self, name: str, rmse: float, met: Met, side: tuple[str, ...]) -> dict[str, NestedTrial]:
+        """What the schemes beside `predictive` could do, with the neighbours that tell most."""
+        return try_all(self.options, self.studies[name], self._rows(name), rmse, met, side, self.columns)
 
     def _rows(self, name: str) -> Recording:
         """Those of the study."""
@@ -388,20 +371,17 @@ def _or_other(planner: Planner, chosen: Choice, met: Met, rmse: float, rival: np
     """The choice with what the schemes beside `predictive` would cost; that of them which is cheapest at no larger rmse, if it is cheaper."""
     name, study = chosen.name, planner.studies[chosen.name]
     side = chosen.candidate.side or (chosen.tried[-1].side if chosen.tried else ())
-    found = {
-        "nested": planner.nested(name, rmse, met, side), "syndrome": planner.syndrome(name, rmse, met, side),
-        "layered": planner.layered(name, rmse, side),
-    }  # fmt: skip
+    found = planner.others(name, rmse, met, side)
     bits = {scheme: float(one.bits.sum()) / study.validated for scheme, one in found.items() if one.bits is not None}
-    chosen = replace(chosen, nested=found["nested"].reason, nested_bits=bits.get("nested", 0.0), syndrome=found["syndrome"].reason)
-    chosen = replace(chosen, layered=found["layered"].reason)
+    reasons: dict[str, Any] = {scheme: one.reason for scheme, one in found.items()}
+    chosen = replace(chosen, nested_bits=bits.get("nested", 0.0), **reasons)
     for scheme in sorted(bits, key=lambda scheme: bits[scheme]):
         one = found[scheme]
         if one.bits is None or one.rmse > rmse or ratio(one.bits, met.bits)[2] >= 1.0:
             continue
         planner.columns[name] = one.values
         return replace(
-            chosen, scheme=scheme, candidate=Candidate(0.5, "syndrome" if scheme == "syndrome" else "kalman", side), step=one.step, rate=one.rate,
+            chosen, scheme=scheme, candidate=Candidate(0.5, GATEWAYS.get(scheme, scheme), side), step=one.step, rate=one.rate,
             depth=max((1 + planner.depths[other] for other in side), default=chosen.depth),
             rmse=one.rmse * study.material.scale, bits=bits[scheme], ratio=ratio(one.bits, rival),
         )  # fmt: skip

@@ -22,7 +22,7 @@ from training.cli import load_columns, recording_options
               help="How many decodings a node may have to wait for; 0: no node uses another.")
 @click.option("--max-neighbours", type=click.IntRange(1, 12), default=4, show_default=True)
 @click.option("--layers", metavar="M[,M...]", help="Weigh scheme layered with these alphabets too, the coarsest first, like 2,2,2.")
-@click.option("--schemes", default="predictive,nested,syndrome", show_default=True, help="What may be planned.")
+@click.option("--schemes", default="predictive,nested,trellis,syndrome", show_default=True, help="What may be planned.")
 @click.option("--radio", help="Estimate battery life: 802.15.4, 802.15.4-ack, ble-adv, ble, lora-sf7 .. lora-sf12.")
 @click.option("--mcu", default="stm32l031", show_default=True, help="For --radio: nrf51822, stm32l031, stm32l152, nrf52832.")
 @click.option("--battery-mah", type=click.FloatRange(min=0, min_open=True), default=2400.0, show_default=True, help="For --radio.")

@@ -54,7 +54,9 @@ def table(made: dict[str, Any]) -> str:
             node["name"], ", ".join(node["side"]) or "-", node["decoder"], node["step"], node["rmse"], node["bits"],
             node["own_bits"], node["rival"], node["rivals"][node["rival"]], ratio, f"{low:.3f} - {high:.3f}",
         ])  # fmt: skip
-    reasons = [f"{node['name']}: {node['why']}; nested {node['nested']}; syndrome {node['syndrome']}" for node in made["nodes"]]
+    reasons = [
+        f"{node['name']}: {node['why']}; nested {node['nested']}; trellis {node['trellis']}; syndrome {node['syndrome']}" for node in made["nodes"]
+    ]
     reasons += [f"{node['name']}: layered {node['layered']}" for node in made["nodes"] if node["layered"]]
     energy = made["energy"]
     battery = [report.table(plan_energy.COLUMNS, plan_energy.rows(energy)), "", plan_energy.note(energy), ""] if energy else []

@@ -25,6 +25,7 @@ from training.plan import Choice, Plan, Show, silent
 from training.plan_layered import sending
 from training.plan_nested import nested_model, run_nested
 from training.plan_study import stream_of, with_side
+from training.plan_trellis import as_heard, trellis_model
 from training.state_space import identify
 
 MODEL_SAMPLES = 200_000
@@ -50,6 +51,8 @@ def make_model(plan: Plan, choice: Choice, decoded: dict[str, np.ndarray]) -> Mo
     if choice.scheme != "predictive":
         if choice.scheme == "nested":
             model = nested_model(recording, choice.name, side, choice.step, promised, size)
+        elif choice.scheme == "trellis":
+            model = trellis_model(as_heard(recording, side, decoded), choice.name, side, choice.step, size)
         elif choice.scheme == "layered":
             model = sending(design(recording, choice.name, side, "layered", layers=plan.options.layers, packet_samples=size), int(choice.rate))
         else:

@@ -199,7 +199,8 @@ def _nodes_table(nodes: Sequence[Node]) -> str:
 
 
 def _reasons(nodes: Sequence[Node]) -> str:
-    head, keys = ["node", "uses neighbours", "why", "scheme nested", "scheme syndrome"], ["why", "nested", "syndrome"]
+    keys = ["why", "nested", "trellis", "syndrome"]
+    head = ["node", "uses neighbours", "why", "scheme nested", "scheme trellis", "scheme syndrome"]
     if any(node["layered"] for node in nodes):
         head, keys = [*head, "scheme layered"], [*keys, "layered"]
     rows = [(node["name"], "yes" if node["side"] else "no", *(node[key] for key in keys)) for node in nodes]
