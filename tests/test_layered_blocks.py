@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from edge_wz.cli.inspect_payload import payload_section
 from edge_wz.codec import layered, layered_packets, schemes
 from edge_wz.codec.blocks import NO_LEVEL
+from edge_wz.codec.healing import cut as packets_of
 from edge_wz.codec.layer_policy import Command
 from edge_wz.codec.layered_encoder import LayeredNodeEncoder
 from edge_wz.codec.reconstruction import CONCEALED, SUSPECT, Decoder
@@ -19,7 +20,7 @@ from edge_wz.errors import DesignError, FormatError, InputError
 from edge_wz.formats import blob, bundle, packet
 from edge_wz.formats.layout import TYPE_DATA
 from edge_wz.gateway.pipeline import Pipeline
-from edge_wz.model import SideFilter
+from edge_wz.model import SideFilter, StateSpace
 from tests.layered_models import layered_model, modulo_table
 from tests.pipeline_fleet import Told, field_codes, make_fleet, predictive_model, run
 from tests.test_layered_gateway import books, script_of
@@ -133,8 +134,8 @@ def test_absent_samples_and_short_packets(models):
 
 def test_what_is_no_model_is_refused(models):
     plain, made = models
-    with pytest.raises(InputError, match="posterior"):
-        Decoder(replace(made, state_space=layered_model("y").state_space), "kalman")
+    with pytest.raises(InputError, match="no state space"):
+        Decoder(replace(made, state_space=None), "kalman")
     with pytest.raises(DesignError, match="powers of two"):
         layered_blocks.check((2, 3), BLOCK)
     with pytest.raises(DesignError, match="too short"):
@@ -152,6 +153,29 @@ def test_the_bundle_keeps_what_resolves_it(models, tmp_path):
     loaded = bundle.load(tmp_path / "m.ewz")
     assert loaded.model_id == models[1].model_id and np.array_equal(loaded.block.density, models[1].block.density)
     assert np.array_equal(loaded.node.rate_points[1].positions, models[1].node.rate_points[1].positions)
+
+
+def test_kalman_sees_own_samples_on_both_sides(models):
+    """A source with memory that its neighbour sees through noise: smoothed blocks are closer, cut between packets or not, and losses stay losses."""
+    rng, count = np.random.default_rng(11), 12 * BLOCK
+    x = np.zeros(count)
+    for n in range(1, count):
+        x[n] = 0.999 * x[n - 1] + rng.normal(0, 1000 * np.sqrt(1 - 0.999**2))
+    codes, y = np.rint(x).astype(np.int16), x + rng.normal(0, SIGMA, count)
+    space = StateSpace(
+        np.array([[0.999]]), np.ones((2, 1)), np.array([[1e6 * (1 - 0.999**2)]]), np.zeros((1, 2)), np.diag([1 / 12, SIGMA**2]), np.zeros(2)
+    )
+    model = replace(models[1], state_space=space, decoder="kalman")
+    stream = send(model.node, codes, np.ones(count, bool), Command(1, 1), loss=0.1, seed=4)
+    side = SideInformation.of(y)
+    whole, rough = decode(model, stream, side), decode(model, stream, side, "posterior")
+    kept = stream.depths > 0
+    assert 0 < kept.mean() < 1 and (whole.flags[~kept] == CONCEALED).all()
+    assert np.std((whole.values - x)[kept]) < 0.8 * np.std((rough.values - x)[kept])
+    engine, cut = Decoder(model), 5 * BLOCK
+    head, state = engine.reconstruct(engine.initial_state(), packets_of(stream.indices, slice(0, cut)), side[0:cut])
+    tail, _ = engine.reconstruct(state, packets_of(stream.indices, slice(cut, count)), side[cut:count])
+    assert np.array_equal(np.concatenate([head.values, tail.values]), whole.values)
 
 
 def test_evaluate_tells_every_layer(models, tmp_path):

@@ -20,8 +20,9 @@ from edge_wz.codec.layer_blocks import plane_ends
 from edge_wz.codec.layered_block_decoder import flipped
 from edge_wz.codec.nested_decoders import side_filter
 from edge_wz.codec.side_information import SideInformation
+from edge_wz.codec.state_space import Predictor
 from edge_wz.codec.syndrome_decoder import code_of
-from edge_wz.decoders import block_layers, polar_ratios
+from edge_wz.decoders import block_layers, polar_ratios, smoother
 from edge_wz.decoders.side_window import Windows
 from edge_wz.errors import DesignError
 from edge_wz.formats.blob import make_layered
@@ -92,7 +93,7 @@ def with_blocks(model: Model, pool: Pool) -> tuple[Model, list[Layer]]:
     made = make_layered(node.packet_samples, node.hello_every, node.scale, node.offset, points, check_bits)
     planes = frozen(np.full(len(points), len(positions)), np.float64)
     block = BlockDecoding(planes, frozen(np.zeros(len(points)), np.float64), frozen(density, np.float64), 1)
-    return replace(model, node=made, decoder="posterior", block=block), layers
+    return replace(model, node=made, block=block), layers
 
 
 def check(alphabets: tuple[int, ...], packet_samples: int) -> None:
@@ -110,15 +111,35 @@ def raw(point: LayeredRatePoint) -> LayeredRatePoint:
 
 
 def gather(model: Model, material: Material) -> Pool:
-    """Packets without a missing sample."""
-    samples = model.node.packet_samples
-    codes, means, sigmas = beliefs(model, material, slice(max(0, len(material.codes) - MOST_SAMPLES), None))
-    packets = len(codes) // samples
-    shaped = [column[: packets * samples].reshape(packets, samples) for column in (codes, means, np.square(sigmas))]
-    whole = np.isfinite(shaped[0]).all(axis=1)
-    if np.count_nonzero(whole) < MIN_BLOCKS:
-        raise DesignError(f"{np.count_nonzero(whole)} whole packets of {samples} samples, blocks of layers need at least {MIN_BLOCKS}")
-    return Pool(shaped[0][whole], shaped[1][whole], shaped[2][whole], np.ones((1, 2)), SEED)
+    """Blocks of the samples that are there, in order, with what the model's decoder knows of them beforehand."""
+    samples, recent = model.node.packet_samples, material.part(max(0, len(material.codes) - MOST_SAMPLES), len(material.codes))
+    known = cavities if model.decoder == "kalman" else beliefs
+    codes, means, sigmas = known(model, recent, slice(None))
+    there = np.isfinite(codes)
+    packets = int(np.count_nonzero(there)) // samples
+    if packets < MIN_BLOCKS:
+        raise DesignError(f"{np.count_nonzero(there)} samples are {packets} blocks of {samples}; at least {MIN_BLOCKS} are needed: shorten them")
+    codes, means, sigmas = (column[there][: packets * samples].reshape(packets, samples) for column in (codes, means, sigmas))
+    return Pool(codes, means, np.square(sigmas), np.ones((1, 2)), SEED)
+
+
+def cavities(model: Model, material: Material, span: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same for `kalman`, when all packets before were resolved to the width of an interval."""
+    assert model.state_space is not None
+    predictor, slots = Predictor(model.state_space), model.node.packet_samples
+    dims, store = smoother.dims_of(*predictor.sizes), np.empty((slots, smoother.store_size(*predictor.sizes)))
+    codes, side = material.in_codes, np.ascontiguousarray(material.side)
+    sites = np.where(np.isfinite(codes), codes, 0.0), np.where(np.isfinite(codes), model.node.rate_points[0].step ** 2 / 12, smoother.NO_SITE)
+    exact, nothing = np.zeros(side.shape), (np.zeros(slots), np.full(slots, smoother.NO_SITE))
+    means, variances, state = np.empty(len(codes)), np.empty(len(codes)), predictor.initial_state()
+    for at in range(0, len(codes), slots):
+        part, after = slice(at, at + slots), np.empty_like(state)
+        known = state, predictor.F, predictor.G, predictor.mean, side[part], exact[part]
+        here = len(side[part])
+        smoother.smooth_packet(dims, *known, nothing[0][:here], nothing[1][:here], means[part], variances[part], store, after)
+        smoother.filter_packet(dims, *known, sites[0][part], sites[1][part], store, after)
+        state = after
+    return codes[span], means[span], np.sqrt(variances[span])
 
 
 def trials_of(point: LayeredRatePoint, pool: Pool, density: np.ndarray) -> Trials:

@@ -1,8 +1,8 @@
 """`posterior` and `kalman`: the decoders of scheme `layered`, prepared for one model; the interface is that of `nested_decoders`.
 
 Both cut a Gaussian belief to what a prefix of layers leaves (`decoders.layered`), whatever its depth; depths may differ from sample to sample.
-Blocks go through `layered_block_decoder` first, of which only `posterior` knows. `levels` of a result are runs: the stretches of codes with one
-prefix, numbered within the rate point, all prefixes in order.
+Blocks go through `layered_block_decoder` first (`posterior`; for `kalman` of them see `layered_smoothed`). `levels` of a result are runs: the
+stretches of codes with one prefix, numbered within the rate point, all prefixes in order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from edge_wz.codec.state_space import Predictor, require_state_space
 from edge_wz.decoders import layered, layered_lookup
 from edge_wz.decoders.cells import SUSPECT
 from edge_wz.decoders.side_window import Windows
-from edge_wz.errors import InputError
 from edge_wz.model import LayeredRatePoint, Model, NodeModel
 
 FIRST_EDGE, LAST_EDGE = -32768.5, 32767.5
@@ -105,8 +104,6 @@ class Kalman:
     """State: the belief of `codec.state_space`."""
 
     def __init__(self, model: Model) -> None:
-        if model.node.block_check_bits:
-            raise InputError("decoder kalman: blocks of layers are resolved by posterior, as they are whole before any sample is known")
         self._predictor = Predictor(require_state_space(model))
         self._kernel = layered.kalman(*self._predictor.sizes)
         self._runs = Runs(model.node)

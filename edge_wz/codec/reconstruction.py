@@ -16,6 +16,7 @@ from edge_wz.codec import (
     healing,
     layered_decoder,
     layered_learned,
+    layered_smoothed,
     nested_decoders,
     predictive_decoders,
     refined_decoder,
@@ -47,7 +48,7 @@ DECODERS: dict[str, dict[str, Callable[[Model], Any]]] = {
     },
     "trellis": {"trellis": healing.trellis},
     "syndrome": {"syndrome": syndrome_decoder.Syndrome},
-    "layered": {"posterior": layered_decoder.Posterior, "kalman": layered_decoder.Kalman, "learned": layered_learned.Learned},
+    "layered": {"posterior": layered_decoder.Posterior, "kalman": layered_smoothed.kalman, "learned": layered_learned.Learned},
 }
 
 

@@ -269,8 +269,6 @@ def _check(model: Model, where: str) -> None:
              "propagation.rounds is not within 1 .. 16")
     _require(model.propagation is None or model.propagation.survivors in (0, 1), where, GATEWAY, "propagation.survivors is not 0 or 1")
     _check_block(model, where)
-    blocks = model.node.scheme == "layered" and model.node.block_check_bits > 0
-    _require(not blocks or model.decoder != "kalman", where, MANIFEST, "decoder kalman resolves no blocks of layers")
     _require(model.decoder != "learned" or bool(model.learned), where, LEARNED, "missing, decoder learned needs it")
     _require(model.decoder != "refine" or model.refinement is not None, where, GATEWAY,
              "decoder refine needs moments")
