@@ -1,7 +1,6 @@
 """Scheme `syndrome` from source samples to reconstruction: blocks alone, losses, short and damaged ones, design, commands."""
 
 import json
-import math
 
 import numpy as np
 import pytest
@@ -10,15 +9,13 @@ from click.testing import CliRunner
 from edge_wz.cli import inspect_payload
 from edge_wz.codec.blocks import NO_LEVEL
 from edge_wz.codec.encoder import NodeEncoder
-from edge_wz.codec.indices import StreamIndices
 from edge_wz.codec.reconstruction import CONCEALED, RESOLVED, SUSPECT, Decoder
 from edge_wz.codec.side_information import SideInformation
-from edge_wz.decoders import polar_list, polar_program, polar_ratios, single
-from edge_wz.decoders.cell_masses import combs_for, weigh
 from edge_wz.errors import DesignError, InputError
 from edge_wz.formats import bundle, packet
 from edge_wz.model import Model
 from firmware_sim import field
+from tests.stream_parts import packets_of
 from training import design, design_syndrome
 from training.data import from_columns
 from training.plan import Options, make_plan, make_study
@@ -96,21 +93,13 @@ def test_sigmas_are_true(made):
     assert np.mean(np.square(result.sigmas[good])) == pytest.approx(np.mean(errors[good]), rel=0.05)
 
 
-def cut(stream: StreamIndices, first: int, last: int) -> tuple[StreamIndices, slice]:
-    edges = [*stream.packet_starts.tolist(), stream.values.size]
-    span = slice(edges[first], edges[last])
-    return StreamIndices(
-        stream.values[span], stream.rate_points[span], stream.packet_starts[first:last] - span.start, stream.checks[first:last]
-    ), span
-
-
 def test_splits_between_packets_change_no_bit(made):
     _, received, side = sent(made, N * 20 + 7, loss=0.2)
     whole, after = decode(made, received, side)
     engine = Decoder(made)
     state, parts = engine.initial_state(), []
     for first, last in ((0, 1), (1, 8), (8, 8), (8, 21)):
-        piece, span = cut(received.indices, first, last)
+        piece, span = packets_of(received.indices, first, last)
         part, state = engine.reconstruct(state, piece, side[span])
         parts.append(part)
     for name in ("values", "sigmas", "flags", "levels"):
@@ -165,78 +154,6 @@ def test_without_its_neighbour(made):
     suspect = result.flags & SUSPECT != 0
     assert suspect.mean() > 0.5
     assert np.mean(np.square(result.values - x)) < 1.1 * np.var(x)
-
-
-# ------------------------------------------------------------------------------------------------------------- parts
-
-
-def masses_by_erf(mean, sigma, low, q, point, density, planes):
-    """What `weigh` sums by three points per cell."""
-    out = np.zeros(1 << planes)
-    centre, reach = math.floor(mean * point[2] + 0.5), int(12 * sigma * abs(point[2])) + q
-    for level in range(centre - reach, centre + reach + 1):
-        if (level + 32768) % q != low:
-            continue
-        ends = sorted(((level - 0.5) / point[2], (level + 0.5) / point[2]))
-        for weight, factor in density:
-            a, b = ((end - mean) / (sigma * math.sqrt(2 * factor)) for end in ends)
-            a, b = (a, b) if a > 0 else (-b, -a)
-            out[((level + 32768) // q) % len(out)] += 0.5 * weight * abs(math.erfc(a) - math.erfc(b))
-    return out
-
-
-@pytest.mark.parametrize("direction", [1, -1])
-@pytest.mark.parametrize("density", [[[1.0, 1.0]], [[0.8, 0.5], [0.2, 3.0]]])
-def test_masses(direction, density):
-    rng, density = np.random.default_rng(5), np.array(density)
-    combs = combs_for(density)
-    for _ in range(50):
-        step, q, planes = float(rng.uniform(20, 600)), int(2 ** rng.integers(0, 4)), int(rng.integers(1, 5))
-        sigma, mean, low = step * float(rng.uniform(0.6, 8)), float(rng.normal(0, 3000)), int(rng.integers(0, q))
-        point = np.array([1.0, 0.5, direction / step, q << planes, -32768.0, 32767.0])
-        column = np.empty(1 << planes, np.float32)
-        weigh(mean, sigma * sigma, low, q, point, density, combs, np.empty(1 << planes), column)
-        wanted = masses_by_erf(mean, sigma, low, q, point, density, planes)
-        assert column / column.sum() == pytest.approx(wanted / wanted.sum(), abs=0.003)
-
-
-def test_ratios_of_planes():
-    masses = np.array([0.1, 0.3, 0.0, 0.2, 0.25, 0.05, 0.1, 0.0])
-    trees = np.repeat(masses.astype(np.float32)[:, None], 3, axis=1)
-    polar_ratios.llr_trees(trees, 3)
-    assert trees[1, 2] == pytest.approx(math.log(0.45 / 0.55), abs=1e-4)
-    assert trees[2 + 1, 0] == pytest.approx(math.log(0.35 / 0.2), abs=1e-4)
-    assert trees[4 + 0, 0] == pytest.approx(math.log(0.1 / 0.25), abs=1e-4)
-    assert trees[4 + 2, 0] == -60 and trees[4 + 3, 0] == 60
-
-
-def test_single_precision():
-    x = np.exp(np.linspace(-80, 80, 501))
-    assert max(abs(float(single.ln(v)) - math.log(v)) for v in x) < 1e-5
-    assert max(abs(float(single.exp(v)) / math.exp(v) - 1) for v in np.linspace(-80, 80, 501)) < 1e-5
-    assert single.ln(0.0) < -87 and single.ln(np.inf) > 87 and 0 < single.exp(-1e3) < 1e-37
-
-
-@pytest.mark.parametrize("size", [1, 8, 32])
-def test_list_finds_sparse_blocks(size):
-    """All of a plane's positions but the surest are known: every list finds the bits."""
-    rng, level, n = np.random.default_rng(size), 6, 64
-    bits = rng.integers(0, 2, n).astype(np.uint8)
-    ratios = (1.0 - 2.0 * bits) * 2.0 + rng.normal(0, 1.6, n)
-    known = np.zeros(n, bool)
-    known[:48] = True
-    shift = bits.copy()
-    polar_ratios.transform(shift)
-    shift[~known] = 0
-    polar_ratios.transform(shift)
-    steps = polar_program.program(known)
-    trees = np.zeros((2, n), np.float32)
-    trees[1] = ratios
-    values, metrics = np.zeros((size, n), np.uint8), np.zeros(size)
-    paths = polar_list.decode(
-        trees, n, level, steps, np.array([0, len(steps)]), shift[None, :], size, polar_list.workspace(size, level), values, metrics
-    )
-    assert np.array_equal(values[np.argmin(metrics[:paths])], bits)
 
 
 # ------------------------------------------------------------------------------------------------- design and commands
