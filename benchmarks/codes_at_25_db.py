@@ -21,17 +21,19 @@ from edge_wz.model import Model
 from firmware_sim.field import fig5
 from training import baselines, design, limits
 from training.data import Recording, from_columns
+from training.design_trellis import states_for
 from training.evaluate import evaluate_bundle
 from training.report import table
 from training.rivals import Arena
 
 TARGET_DB = 25.0
+RIVAL_PACKET = 64
 GRID = (1 / 2048, 0.0)
 DESIGN_SAMPLES = 400_000
 TRAIN_SEED, TEST_SEED = 5, 78
 OURS = (
-    ("trellis", 2, 64, 64), ("trellis", 2, 64, 256), ("trellis", 2, 4096, 256), ("nested", math.log2(5), 64, None),
-    ("nested", math.log2(6), 64, None),
+    *(("trellis", 2, packet_samples, states_for(packet_samples)) for packet_samples in (32, 64, 128, 256, 512, 1024, 4096)),
+    ("trellis", 2, 64, 256), ("nested", math.log2(5), 64, None), ("nested", math.log2(6), 64, None),
 )  # fmt: skip
 COLUMNS = ("coder", "packet_samples", "sqnr_db", "payload_bits", "bits_on_air")
 Row = dict[str, Any]
@@ -49,6 +51,7 @@ def ours(test: Recording) -> list[Row]:
         found = evaluate_bundle(made(scheme, rate, packet_samples, states), test, with_baselines=())["nodes"][0]
         name = f"{scheme}, {states} states" if states else f"{scheme}, {round(2**rate)} bins"
         rows.append(row(name, packet_samples, found["sqnr_db"], found["payload_bits_per_sample"], found["packet_bits_per_sample"]))
+        print(rows[-1], flush=True)
     return rows
 
 
@@ -82,8 +85,8 @@ def main() -> None:
     options = parser.parse_args()
     train, test = (from_columns(fig5().generate(n, seed), 1.0, "fig5") for n, seed in ((200_000, TRAIN_SEED), (options.samples, TEST_SEED)))
     rows = ours(test)
-    overhead = rows[0]["bits_on_air"] - rows[0]["payload_bits"]
-    rows += theirs(test.part(0, min(options.samples, 300_000)), train, 64, overhead)
+    overhead = next(one["bits_on_air"] - one["payload_bits"] for one in rows if one["packet_samples"] == RIVAL_PACKET)
+    rows += theirs(test.part(0, min(options.samples, 300_000)), train, RIVAL_PACKET, overhead)
     rows.append(row("Wyner-Ziv limit", "-", TARGET_DB, limit_bits(), math.nan))
     print(table(COLUMNS, [[one[name] for name in COLUMNS] for one in rows]))
     if options.json:
