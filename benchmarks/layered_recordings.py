@@ -1,8 +1,8 @@
 """Layers as they are and as blocks, on recordings: `python -m benchmarks.layered_recordings [DATA_DIR] [--json]`.
 
-222 with two neighbours, trained on the first half, measured on the second through packets of 512, decoder `kalman`: marginal (layers raw or range-coded,
-decoded sample by sample) and conditional (blocks, smoothed). Payload bits and rmse of every prefix of layers; `unresolved`: samples with fewer
-layers than came, as the check of their block failed; `above`: what blocks take above the ideal bits of each plane, by the design's trials.
+222 with two neighbours, trained on the first half, measured on the second through packets of 512, decoder `kalman`: marginal (layers raw or
+range-coded, decoded sample by sample) and conditional (blocks, smoothed). Payload bits and rmse of every prefix of layers; `unresolved`: samples with
+fewer layers than came, as the check of their block failed; `above`: what blocks take above the ideal bits of each plane, by the design's trials.
 """
 
 from __future__ import annotations
