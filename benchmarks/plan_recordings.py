@@ -1,6 +1,6 @@
 """Plan on the first half of every recording, measure on the second: is a plan ever worse than a conventional coder?
 
-   python -m benchmarks.plan_recordings [DATA_DIR] [--cases ptb_20,intel_0.5] [--packets 64] [--schemes predictive,trellis] [--out docs/RESULTS_PLAN.md]
+   python -m benchmarks.plan_recordings [DATA_DIR] [--cases ptb_20,chest_4] [--packets 64] [--schemes predictive,trellis] [--out FILE]
 
 DATA_DIR (or EDGE_WZ_DATA, default ../shared/data) holds the recordings. Every node's packets go through the gateway's
 pipeline, neighbours as it decodes them. The rival is the one that was cheapest on the plan's validation rows, fitted on
