@@ -1,11 +1,12 @@
 """Gap of `syndrome` to the Wyner-Ziv limit on known statistics, its failures, its speed, and what losses do, through the integer codec and packets.
 
-    python -m benchmarks.syndrome_gap [--cases fig5:1024:2,...] [--blocks 1000] [--loss 1024] [--check 1024:60000] [--air] [--json FILE]
+    python -m benchmarks.syndrome_gap [--quick] [--cases fig5:1024:2,...] [--blocks 1000] [--loss 256] [--check 1024:60000] [--air] [--json FILE]
 
-A case is FIGURE:BLOCK:RATE; it is run on at least `--blocks` blocks and 2^18 samples, designed on others. R is payload bits per sample as sent, block
-check included. Intervals are of 95 %: of the gap by 50 stretches, of shares by Clopper and Pearson. Speeds are of processor time on one
-core, the best of several runs. `--check`: shuffled and dithered blocks (`training.syndrome_trials`), how many wrong ones pass, and how many wrong
-paths are held against a check at all: each passes with 2^-16. `--loss`: 10 % of the packets, alone and in bursts, beside `nested` and `predictive`.
+A case is FIGURE:BLOCK:RATE; it is run on at least `--blocks` blocks and 2^20 samples, designed on others; `--quick` is two cases on a tenth. The file
+keeps what it holds of other cases and of other parts. R is payload bits per sample as sent, block check included. Intervals are of 95 %: of the gap
+by 50 stretches, of shares by Clopper and Pearson. Speeds are of processor time on one core, the best of several runs. `--check`: shuffled and
+dithered blocks (`training.syndrome_trials`), how many wrong ones pass, and how many wrong paths are held against a check at all: each passes with
+2^-16. `--loss`: 10 % of the packets, alone and in bursts, beside `nested` and `predictive`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
+from benchmarks.gap import decibels, gap_columns
 from benchmarks.timing import best_s
 from edge_wz.cli.progress import progress
 from edge_wz.codec.blocks import NO_LEVEL
@@ -33,19 +35,18 @@ from training import design
 from training import syndrome_trials as trials
 from training.data import from_columns
 from training.evaluate import evaluate_bundle, reconstruct
-from training.limits import wyner_ziv_sqnr_db
 from training.material import from_arrays
 from training.report import table
 from training.state_space import source_in_codes
 from training.transmission import Received, transmit, true_levels
 
 GRID = (1 / 2048, 0.0)
-CASES = "fig5:64:2,fig5:64:4,fig5:256:2,fig5:256:4,fig5:1024:2,fig5:1024:4,fig5:4096:2,fig5:4096:4"
-DESIGN_SAMPLES = 400_000
-LEAST_SAMPLES = 1 << 18
+CASES = ",".join(f"{figure}:{block}:{rate}" for figure in ("fig5", "fig6", "fig7") for block in (256, 1024, 4096) for rate in (2, 4))
+QUICK_CASES, QUICK = "fig5:256:2,fig5:1024:2", 0.1
+DESIGN_SAMPLES = 1_000_000  # a block fails by the noise in it: trials need many packets to draw on
+LEAST_SAMPLES = 1 << 20
 TEST_SEED = 77
 SPEED_SAMPLES = 1 << 17
-STRETCHES = 50
 CHECK_BLOCKS = 2000  # between two looks at the clock
 BURST = 5  # packets
 AIR_DB = 25.0
@@ -55,9 +56,10 @@ COLUMNS = ("figure", "block", "bits", "step", "sqnr_db", "gap_db", "interval_db"
 Row = dict[str, Any]
 
 
-def designed(source: PairSource, scheme: str, packet_samples: int, **asked: Any) -> Model:
+def designed(source: PairSource, scheme: str, packet_samples: int, share: float = 1.0, **asked: Any) -> Model:
+    """`share`: of the samples that a design deserves."""
     return design.from_state_space(
-        source.state_space(), scheme, packet_samples=packet_samples, grid=GRID, samples=DESIGN_SAMPLES, side=("y",), **asked
+        source.state_space(), scheme, packet_samples=packet_samples, grid=GRID, samples=int(share * DESIGN_SAMPLES), side=("y",), **asked
     )
 
 
@@ -66,14 +68,15 @@ def at_most(count: int, total: int) -> float:
     return 1.0 if count == total else float(beta.ppf(0.975 if count else 0.95, count + 1, total - count))
 
 
-def gap_row(name: str, block: int, rate: float, blocks: int) -> Row:
+def gap_row(name: str, block: int, rate: float, blocks: int, share: float = 1.0) -> Row:
     source = pair_source(name)
-    return {"figure": name, "rate": rate, **measured(source, designed(source, "syndrome", block, rate=rate), blocks)}
+    model = designed(source, "syndrome", block, share, rate=rate)
+    return {"figure": name, "rate": rate, **measured(source, model, max(int(share * blocks), -(-int(share * LEAST_SAMPLES) // block)))}
 
 
 def measured(source: PairSource, model: Model, blocks: int) -> Row:
     block = model.node.packet_samples
-    samples = block * max(blocks, -(-LEAST_SAMPLES // block))
+    samples = block * blocks
     stream = source.generate(samples, TEST_SEED)
     codes, _ = model.node.to_codes(stream["x"])
     received = transmit(model.node, codes, np.ones(samples, np.bool_))
@@ -81,8 +84,7 @@ def measured(source: PairSource, model: Model, blocks: int) -> Row:
     result = reconstruct(engine, received.indices, side)
     errors = np.square(result.values - stream["x"])
     bits = float(received.payload_bits.sum()) / samples
-    means = np.array([part.mean() for part in np.array_split(errors, STRETCHES)])
-    sqnr = 10 * math.log10(float(np.var(stream["x"])) / float(errors.mean()))
+    power = float(np.var(stream["x"]))
     wrong = (result.levels != true_levels(model.node, codes, np.ones(samples, np.bool_))).reshape(-1, block).any(axis=1)
     failed = (result.flags & SUSPECT != 0).reshape(-1, block).any(axis=1)
     good = ~np.repeat(failed, block)
@@ -90,9 +92,8 @@ def measured(source: PairSource, model: Model, blocks: int) -> Row:
     short = transmit(model.node, codes[speed], np.ones(speed.stop, np.bool_)).indices
     return {
         "scheme": "syndrome", "packet_samples": block, "block": block, "bits": bits, "samples": samples,
-        "step": model.node.rate_points[0].step * model.node.scale, "sqnr_db": sqnr, "gap_db": wyner_ziv_sqnr_db(source.state_space(), bits) - sqnr,
-        "interval_db": 1.96 * float(means.std(ddof=1) / means.mean()) / math.sqrt(STRETCHES) * 10 / math.log(10),
-        "gap_without_failures_db": wyner_ziv_sqnr_db(source.state_space(), bits) - 10 * math.log10(float(np.var(stream["x"]) / errors[good].mean())),
+        "step": model.node.rate_points[0].step * model.node.scale, **gap_columns(source, power, errors, bits),
+        "gap_without_failures_db": gap_columns(source, power, errors[good], bits)["gap_db"],
         "failed": float(failed.mean()), "failed_at_most": at_most(int(failed.sum()), len(failed)), "undetected": int((wrong & ~failed).sum()),
         "blocks": len(failed), "expected_over_mse": float(np.mean(np.square(result.sigmas[good])) / errors[good].mean()),
         "decoder_per_s": speed.stop / best_s(lambda: reconstruct(engine, short, side[speed]), 3),
@@ -152,10 +153,6 @@ def losses(packets: int, bursts: bool, seed: int) -> np.ndarray:
     if not bursts:
         return rng.random(packets) < 0.1
     return np.repeat(rng.random(-(-packets // BURST)) < 0.1, BURST)[:packets]
-
-
-def decibels(power: float, errors: np.ndarray) -> float:
-    return 10 * math.log10(power / float(errors.mean()))
 
 
 def loss_rows(block: int, blocks: int) -> list[Row]:
@@ -227,39 +224,46 @@ def text(value: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default=CASES)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--cases", metavar="FIGURE:BLOCK:RATE,...", help="none: an empty string")
     parser.add_argument("--blocks", type=int, default=1000)
     parser.add_argument("--loss", type=int, metavar="BLOCK")
     parser.add_argument("--check", metavar="BLOCK:BLOCKS")
     parser.add_argument("--air", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    out: dict[str, Any] = {}
-    if options.cases:
-        cases = [case.split(":") for case in options.cases.split(",")]
-        out["gaps"] = []
-        with progress("gap", len(cases)) as advance:
-            for name, block, rate in cases:
-                out["gaps"].append(gap_row(name, int(block), float(rate), options.blocks))
-                advance(1)
-                save(options.json, out)
-        show(out["gaps"], COLUMNS)
+    share = QUICK if options.quick else 1.0
+    asked = options.cases if options.cases is not None else QUICK_CASES if options.quick else CASES
+    cases = [case.split(":") for case in asked.split(",") if case]
+    with progress("gap", len(cases)) as advance:
+        for name, block, rate in cases:
+            row = gap_row(name, int(block), float(rate), options.blocks, share)
+            save(options.json, "gaps", [row])
+            show([row], COLUMNS)
+            advance(1)
     if options.check:
         block, blocks = options.check.split(":")
-        out["check"] = [check_row(int(block), int(blocks))]
-        show(out["check"], tuple(out["check"][0]))
+        report(options.json, "check", [check_row(int(block), int(blocks))])
     if options.loss:
-        out["loss"] = loss_rows(options.loss, options.blocks)
-        show(out["loss"], tuple(out["loss"][0]))
+        report(options.json, "loss", loss_rows(options.loss, options.blocks))
     if options.air:
-        out["air"] = air_rows()
-        show(out["air"], ("block", "baseline", "payload_bits_per_sample", "packet_bits_per_sample", "sqnr_db", "rmse"))
-    save(options.json, out)
+        report(options.json, "air", air_rows())
 
 
-def save(path: Path | None, out: dict[str, Any]) -> None:
-    if path:
-        path.write_text(json.dumps(out, indent=1) + "\n")
+def report(path: Path | None, part: str, rows: list[Row]) -> None:
+    save(path, part, rows)
+    show(rows, tuple(dict.fromkeys(name for row in rows for name in row)))
+
+
+def save(path: Path | None, part: str, rows: list[Row]) -> None:
+    """Into the file: gaps beside those of other cases, other parts in place of what it holds."""
+    if not path:
+        return
+    held = json.loads(path.read_text()) if path.exists() else {}
+    if part == "gaps":
+        found = {(row["figure"], row["block"], row["rate"]): row for row in [*held.get(part, []), *rows]}
+        rows = [found[key] for key in sorted(found)]
+    path.write_text(json.dumps({**held, part: rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
