@@ -5,22 +5,38 @@ bits: a message is all planes, plane c of a message of C bits being bit C-1-c. T
 belong to is the business of `decoders.block_layers`.
 """
 
+import numpy as np
 from numba import njit
 
 from edge_wz.kernels.nested_quantizer import NO_LEVEL
-from edge_wz.kernels.polar import check_start, check_step, transform
+from edge_wz.kernels.polar import CHECK_TABLES, CHOSEN_BITS, CHOSEN_TABLE, check_start, transform
 from edge_wz.kernels.status import STATUS_COUNT, STATUS_OK, STATUS_PADDING, STATUS_TRAILING, STATUS_TRUNCATED
 
 NUMBER_BITS = 10  # of what a parser yields: the number in the tree of prefixes, below the check
 
 
+def _two_bytes(registers):
+    """int64[17, 256]: by check bits, registers after two zero bytes."""
+    rows = []
+    for table in CHECK_TABLES:
+        once = ((registers << 8) & 0xFFFF) ^ table[registers >> 8]
+        rows.append(((once << 8) & 0xFFFF) ^ table[once >> 8])
+    return np.array(rows)
+
+
+CHECK_HIGH, CHECK_LOW = _two_bytes(np.arange(256) << 8), _two_bytes(np.arange(256))
+
+
 @njit(cache=True)
 def _put(out, at, value, bits):
-    """Set `bits` bits from bit `at` on of bytes that are zero there; where they end."""
-    for k in range(bits - 1, -1, -1):
-        out[at >> 3] |= ((value >> k) & 1) << (7 - (at & 7))
-        at += 1
-    return at
+    """Set `bits` <= 16 bits from bit `at` on of bytes that are zero there; where they end."""
+    value <<= 24 - bits - (at & 7)
+    byte = at >> 3
+    while value:
+        out[byte] |= (value >> 16) & 0xFF
+        value = (value << 8) & 0xFFFFFF
+        byte += 1
+    return at + bits
 
 
 @njit(cache=True)
@@ -52,19 +68,24 @@ def _put_plane(here, count, shift, sent, plane, size, out, at):
     transform(plane, size)
     for w in range((count + 31) >> 5):
         chosen, bits = sent[w], plane[w]
-        for i in range(min(32, count - (w << 5))):
-            if (chosen >> i) & 1:
-                out[at >> 3] |= ((bits >> i) & 1) << (7 - (at & 7))
-                at += 1
+        if count - (w << 5) < 32:
+            chosen &= (1 << (count - (w << 5))) - 1
+        while chosen > 0:
+            mask = chosen & 0xFF
+            at = _put(out, at, np.int64(CHOSEN_TABLE[mask, bits & 0xFF]), CHOSEN_BITS[mask])
+            chosen >>= 8
+            bits >>= 8
     return at
 
 
 @njit(cache=True)
 def layer_check(prefixes, count, check_bits):
-    """The check over prefixes, one for each sample."""
+    """The check over prefixes, one for each sample; both bytes of a step at once, as the first one is zero."""
     r = check_start(check_bits)
+    high, low = CHECK_HIGH[check_bits], CHECK_LOW[check_bits]
     for i in range(count):
-        r = check_step(r, prefixes[i], check_bits)
+        r ^= prefixes[i]
+        r = high[(r >> 8) & 0xFF] ^ low[r & 0xFF]
     return r >> (16 - check_bits)
 
 
