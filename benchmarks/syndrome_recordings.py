@@ -1,10 +1,11 @@
 """`syndrome` on real recordings beside `predictive` refined at the gateway: designed on the first half, measured on the second.
 
-    python -m benchmarks.syndrome_recordings [DATA_DIR] [--cases ptb_4,ptb_20,pm25_16,m35_.1] [--rates 2,3,4] [--packet-samples 64] [--json FILE]
+    python -m benchmarks.syndrome_recordings [DATA_DIR] [--cases ptb_4,pm25_16] [--rates 2,3,4] [--packet-samples 64] [--no-rival] [--json FILE]
 
-Payload bits per sample, true neighbours for both. `refined`: of `predictive` at the rmse of `syndrome`, off a line through two of its steps.
-`failed`: share of the packets of the second half whose check did not hold, `of error` the share of the squared error in them; `expected`: the
-failures that the design counted on. `bound`: what `plan` asks before it designs anything (`training.plan_syndrome.least_bits`), at that rmse.
+Payload bits per sample, true neighbours for both. `refined`: of `predictive` at the rmse of `syndrome`, off a line through two of its steps
+(takes long, `--no-rival` leaves it out). `failed`: share of the packets of the second half whose check did not hold, `of error` the share of the
+squared error in them; `expected`: the failures that the design counted on. `bound`: what `plan` asks before it designs anything
+(`training.plan_syndrome.least_bits`), at that rmse.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def bound(case: Case, fit: Recording, rmse: float, size: int) -> float:
     return least_bits(study, rmse / study.material.scale, case.side, columns)
 
 
-def rows(case: Case, folder: Path, rates: list[float], size: int) -> list[dict[str, Any]]:
+def rows(case: Case, folder: Path, rates: list[float], size: int, with_rival: bool) -> list[dict[str, Any]]:
     halves = load_recording(folder / case.file, [case.source, *case.side], thin=case.thin).split()
     found = []
     for rate in rates:
@@ -76,8 +77,9 @@ def rows(case: Case, folder: Path, rates: list[float], size: int) -> list[dict[s
         try:
             row |= syndrome_row(case, halves, rate, size)
             row["bound"] = bound(case, halves[0], row["rmse"], size)
-            row["refined"] = refined_bits(case, halves, row["rmse"], size)
-            row["bits / refined"] = row["bits"] / row["refined"]
+            if with_rival:
+                row["refined"] = refined_bits(case, halves, row["rmse"], size)
+                row["bits / refined"] = row["bits"] / row["refined"]
         except EdgeWzError as error:
             row |= {"bits": row.get("bits", rate), "refined": f"not designed: {error}"}
         found.append(row)
@@ -99,11 +101,13 @@ def main() -> None:
     parser.add_argument("--cases", default=SHOWN)
     parser.add_argument("--rates", default="2,3,4")
     parser.add_argument("--packet-samples", type=int, default=64, dest="packet_samples")
+    parser.add_argument("--no-rival", action="store_true", dest="no_rival")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = []
     for name in options.cases.split(","):
-        found += rows(CASES[name], options.data, [float(rate) for rate in options.rates.split(",")], options.packet_samples)
+        rates = [float(rate) for rate in options.rates.split(",")]
+        found += rows(CASES[name], options.data, rates, options.packet_samples, not options.no_rival)
     show(found)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
