@@ -199,13 +199,14 @@ def test_inspect_shows_planes_and_checks(models):
     assert 0 <= section.rows[-1].bits < 8
 
 
-def test_the_gateway_puts_blocks_together():
+@pytest.mark.parametrize("decoder", ["posterior", "kalman"])
+def test_the_gateway_puts_blocks_together(decoder):
     """Through the pipeline: refinements that come late join, and what a relay cut is what fewer layers are. All positions sent: no luck needed."""
     base = layered_model("y", samples=40)
     table = replace(base.node.rate_points[0], positions=np.ones((3, 40), bool))
     node = blob.make_layered(40, 20, 0.01, 0.0, [replace(table, sent=sent) for sent in (3, 2, 1)], 8)
     moments = SideFilter(1, np.zeros(2), np.array([[4e4, 100.0], [100.0, 1.0]]), np.ones(1))
-    made = make_fleet({1: (predictive_model(), ()), 2: (replace(base, node=node, decoder="posterior", side_filter=moments), (1,))})
+    made = make_fleet({1: (predictive_model(), ()), 2: (replace(base, node=node, decoder=decoder, side_filter=moments), (1,))})
     codes = field_codes(2, 400)
     full = Told.of(run(Pipeline(made), script_of(made, codes, Command(3, 3))))
     late = Pipeline(made)
