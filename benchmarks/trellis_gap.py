@@ -2,9 +2,9 @@
 
     python -m benchmarks.trellis_gap [--samples N] [--figures fig5,fig6,fig7] [--rates 2,4] [--cases 64x4096,8x32] [--json FILE]
 
-A case is STATESxPACKET SAMPLES; 0x64 is `nested`. Steps are designed on other samples than those that count. R is payload bits per sample
-as sent; there is no level check unless --level-check says so: a packet tells by itself where it is unsure. The 95 % interval is by 50 blocks.
-Speeds are of processor time on one core, the best of several runs.
+A case is STATESxPACKET SAMPLES; 0x64 is `nested`; --follow decodes by the source's own past first (`decoders.survivors`). Steps are designed on
+other samples than those that count. R is payload bits per sample as sent; there is no level check unless --level-check says so: a packet tells by
+itself where it is unsure. The 95 % interval is by 50 blocks. Speeds are of processor time on one core, the best of several runs.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ COLUMNS = ("figure", "scheme", "packet_samples", "states", "bits", "step", "sqnr
 Row = dict[str, Any]
 
 
-def designed(source: PairSource, states: int, packet_samples: int, rate: float, level_check_bits: int = 0) -> Model:
+def designed(source: PairSource, states: int, packet_samples: int, rate: float, level_check_bits: int = 0, follow: bool = False) -> Model:
     """`states` 0: nested."""
     return design.from_state_space(
         source.state_space(), "trellis" if states else "nested", rate=rate, packet_samples=packet_samples, states=states or None, grid=GRID,
-        samples=DESIGN_SAMPLES, side=("y",), level_check_bits=level_check_bits,
+        samples=DESIGN_SAMPLES, side=("y",), level_check_bits=level_check_bits, follow=follow,
     )  # fmt: skip
 
 
@@ -83,19 +83,19 @@ def encoder_speed(model: Model, codes: np.ndarray) -> float:
     return len(codes) / best_s(lambda: NodeEncoder(model.node, 1, period_us=1).encode(codes), 3)
 
 
-def row_of(figure: str, rate: float, case: str, samples: int, level_check_bits: int = 0) -> Row:
+def row_of(figure: str, rate: float, case: str, samples: int, level_check_bits: int = 0, follow: bool = False) -> Row:
     states, packet_samples = (int(part) for part in case.split("x"))
     source = pair_source(figure)
-    row = measured(source, designed(source, states, packet_samples, rate, level_check_bits), samples)
+    row = measured(source, designed(source, states, packet_samples, rate, level_check_bits, follow), samples)
     name = {"figure": figure, "scheme": "trellis" if states else "nested", "packet_samples": packet_samples, "states": states, "rate": rate}
-    return {**name, "level_check_bits": level_check_bits, **row}
+    return {**name, "level_check_bits": level_check_bits, "follow": follow, **row}
 
 
 def merged(path: Path, found: list[Row]) -> list[Row]:
     """What the file holds, the rows of the same name replaced."""
 
     def key(row: Row) -> tuple[Any, ...]:
-        return tuple(row[name] for name in ("figure", "states", "packet_samples", "rate", "level_check_bits"))
+        return (*(row[name] for name in ("figure", "states", "packet_samples", "rate", "level_check_bits")), row.get("follow", False))
 
     old = json.loads(path.read_text()) if path.exists() else []
     return sorted({**{key(row): row for row in old}, **{key(row): row for row in found}}.values(), key=key)
@@ -108,13 +108,14 @@ def main() -> None:
     parser.add_argument("--rates", default="2,4")
     parser.add_argument("--cases", default=CASES)
     parser.add_argument("--level-check", type=int, default=0, choices=(0, 4, 8), dest="level_check_bits")
+    parser.add_argument("--follow", action="store_true")
     parser.add_argument("--json", type=Path, help="rows into this file, beside those of other cases")
     options = parser.parse_args()
     found = []
     for figure in options.figures.split(","):
         for rate in options.rates.split(","):
             for case in options.cases.split(","):
-                found.append(row_of(figure, float(rate), case, options.samples, options.level_check_bits))
+                found.append(row_of(figure, float(rate), case, options.samples, options.level_check_bits, options.follow))
                 print(table(COLUMNS, [[_shown(found[-1][name]) for name in COLUMNS]]), flush=True)
                 if options.json:
                     options.json.write_text(json.dumps(merged(options.json, found[-1:]), indent=1) + "\n")

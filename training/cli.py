@@ -66,8 +66,10 @@ def learning_options(command: Options) -> Options:
 @click.option("--decoder", help="nested: nearest, posterior, kalman; predictive: midpoint, kalman, refine, auto.")
 @click.option("--side-as", type=click.Choice(["decoded", "true"]), default="decoded", show_default=True,
               help="refine, auto: neighbours as a gateway decodes them, or as recorded.")
-@click.option("--states", type=click.Choice(["4", "8", "16", "32", "64", "128", "256"]),
-              help="trellis: of the code.  [default: by packet length]")
+@click.option("--states", type=click.Choice(["4", "8", "16", "32", "64", "128", "256", "1024"]),
+              help="trellis: of the code.  [default: by packet length: 8, from 48 samples 64, from 256 on 256]")
+@click.option("--follow", is_flag=True,
+              help="trellis: decode by the source's own past even where it tells little: closer, and many times slower.")
 @click.option("--layers", metavar="M[,M...]", help="layered: symbols of each layer, the coarsest first, like 2,2,2; they say the rate.")
 @click.option("--mode", type=click.Choice(["marginal", "conditional"]),
               help="layered: each layer as it is, or as blocks given side information and layers before.  [default: marginal]")

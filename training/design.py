@@ -64,7 +64,8 @@ class Options:
     """What a design is asked for besides its statistics: one of rate, max_error and step (`Targets`), and how to meet it.
 
     `decoder` auto (predictive): refinement at the gateway where it pays. `side_as`: whether refinement expects neighbours decoded, or
-    true. `states`: of a trellis. `layers`: alphabets of `layered`, coarse first, which say the rate; `mode`: what its rates are counted by."""
+    true. `states`: of a trellis; `follow`: decode it by the source's own past even where it tells little.
+    `layers`: alphabets of `layered`, coarse first, which say the rate; `mode`: what its rates are counted by."""
 
     rate: float | Sequence[float] | None = None
     max_error: float | None = None
@@ -74,6 +75,7 @@ class Options:
     level_check_bits: int = 0
     hello_every: int = 128
     states: int | None = None
+    follow: bool = False
     layers: Sequence[int] | None = None
     mode: str | None = None
     side_taps: int = SIDE_TAPS
@@ -196,9 +198,9 @@ def _design(material: Material, space: StateSpace, scheme: str, options: Options
         if targets.kind == "max_error":
             raise InputError("scheme trellis is designed for a rate or a step, not for a max_error")
         framing = (options.packet_samples, options.level_check_bits, options.hello_every)
-        return trellis.design_trellis(material, space, (targets.kind, targets.values), options.states, framing)
-    if options.states is not None:
-        raise InputError(f"scheme {scheme} has no states")
+        return trellis.design_trellis(material, space, (targets.kind, targets.values), options.states, framing, options.follow)
+    if options.states is not None or options.follow:
+        raise InputError(f"scheme {scheme} has no states, and nothing to follow")
     if options.layers is not None:
         if options.level_check_bits:
             raise InputError("scheme layered has no level check")

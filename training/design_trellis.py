@@ -212,9 +212,6 @@ def first_step(space: StateSpace, q: int) -> float:
 
 def tuned(parts: TrellisParts, material: Material, moduli: list[int]) -> tuple[TrellisParts, list[float]]:
     """Steps (LSB) of all rate points, and the parts with as many rounds as pay at the first of them."""
-    if parts.survivors:
-        recent = _tail(material, FOLLOWED_SAMPLES)
-        return parts, [descended_step(parts, recent, q) for q in moduli]
     tail, most = _tail(material, TUNE_SAMPLES), _tail(material, SETTLE_SAMPLES)
     best: tuple[float, TrellisParts, float] | None = None
     for rounds in range(1, MOST_ROUNDS + 1):
@@ -235,18 +232,23 @@ def _tail(material: Material, samples: int) -> Material:
 
 
 def design_trellis(
-    material: Material, space: StateSpace, targets: tuple[str, tuple[float, ...]], states: int | None, options: tuple[int, int, int]
+    material: Material, space: StateSpace, targets: tuple[str, tuple[float, ...]], states: int | None, options: tuple[int, int, int],
+    follow: bool = False,
 ) -> Model:
-    """`targets`: rates, or steps in sensor units; `options`: packet samples, level check bits, hello every. `states` None: by packet length."""
+    """`targets`: rates, or steps in sensor units; `options`: packet samples, level check bits, hello every. `states` None: by packet length.
+    `follow`: by `decoders.survivors` even where propagation would do."""
     packet_samples, level_check_bits, hello_every = options
     kind, values = targets
     moduli = [check_rate(rate) for rate in values] if kind == "rate" else []
     steps = [max(step / material.scale, 1.0) for step in values] if kind == "step" else []
-    followed = led_by_past(space, steps[0] if steps else first_step(space, moduli[0]))
-    code = code_of(states or states_for(packet_samples, followed))
-    parts = TrellisParts(space, code, packet_samples, level_check_bits, hello_every, survivors=int(followed))
+    led = led_by_past(space, steps[0] if steps else first_step(space, moduli[0]))
+    code = code_of(states or states_for(packet_samples, led))
+    parts = TrellisParts(space, code, packet_samples, level_check_bits, hello_every, survivors=int(led or follow))
     if steps:
         moduli = [covering_modulus(parts, material, step) for step in steps]
+    elif led:
+        recent = _tail(material, FOLLOWED_SAMPLES)
+        steps = [descended_step(parts, recent, q) for q in moduli]
     else:
         parts, steps = tuned(parts, material, moduli)
     model = build(parts, material, [nested_point(step, q) for step, q in zip(steps, moduli, strict=True)])

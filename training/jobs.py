@@ -40,7 +40,7 @@ def train(recording: Recording, source: str, side: tuple[str, ...], out: str, op
         model = design.design(
             recording, source, side, options["scheme"], decoder=options["decoder"],
             packet_samples=options["packet_samples"], level_check_bits=_level_check_bits(options),
-            side_as=options["side_as"], states=int(options["states"]) if options["states"] else None,
+            side_as=options["side_as"], states=int(options["states"]) if options["states"] else None, follow=options["follow"],
             layers=parse_layers(options["layers"]) if options["layers"] else None, mode=options["mode"], **given,
         )
         advance(1)
