@@ -1,7 +1,7 @@
 # make demo        a virtual environment, the package without torch, the whole path on a simulated fleet, a picture
 # make test        the tests, without torch
 # make test-train  adds torch and the tests that need it
-# make figures     adds torch, learns and measures SQNR over rate (QUICK=1: minutes)
+# make figures     adds torch, learns and measures SQNR over rate, and layers (QUICK=1: a quarter of an hour)
 # make lint        ruff, mypy, import contracts
 
 PYTHON ?= python3
@@ -34,6 +34,7 @@ test-train: $(VENV)/.installed-test $(VENV)/.installed-train
 
 figures: $(VENV)/.installed-demo $(VENV)/.installed-train
 	$(BIN)/python -m benchmarks.figures --out figures-out $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.layered_figures --out figures-out/layered $(if $(QUICK),--quick --no-networks)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
