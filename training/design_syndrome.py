@@ -43,7 +43,7 @@ SEED = 4711
 ROUND_GAIN = 0.97  # of the error: a second round of smoothing has to save so much
 MIXTURE_GAIN = 0.004  # nats per sample that a second component has to bring
 MAX_PLANES = 8
-ROW_WEIGHT = ((0, 0.5), (1024, 0.3))  # packet samples from which an error counts so many factors of two more for each halving of the row's ones
+ROW_WEIGHT = ((0, 1.0), (1024, 0.3))  # packet samples from which an error counts so many factors of two more for each halving of the row's ones
 _NORMAL = NormalDist()
 
 

@@ -32,7 +32,8 @@ from edge_wz.decoders.cells import (
 )
 from edge_wz.kernels.polar import check_start, check_step
 
-LISTS = np.array([1, 8, 32, 128])  # paths, one attempt after the other
+LISTS = np.array([1, 8, 32, 128, 512])  # paths, one attempt after the other
+SHORT_LEVEL = 8  # transforms up to which the longest list is tried: there few samples tell, and fewer paths lose the right one
 # What is held against the check: each wrong path of a packet that is, is one more chance for an error that nobody notices.
 CHECKED = 8  # paths of an attempt, the likeliest first
 LIKELY = 7.0  # and none that is worse than the best by more (ln)
@@ -69,6 +70,8 @@ def resolve(trees, count, code, shifts, means, lows, q, point, check_bits, wante
     values, metrics, best, tree_space = space
     tries = 0
     for size in LISTS:
+        if size > values.shape[0]:
+            break
         if wanted < 0 and size < LISTS[1]:
             continue
         paths = polar_list.decode(trees, count, level_of_transform, steps, edges, shifts, size, tree_space, values, metrics)
@@ -226,7 +229,7 @@ def decode(
 
 def workspace(longest: int, d: int, m: int, planes: int, level: int) -> tuple[Any, ...]:
     """For packets of up to `longest` samples, `planes` planes, and a transform of 2^level positions."""
-    n, most = 1 << level, int(LISTS[-1])
+    n, most = 1 << level, int(LISTS[-1] if level <= SHORT_LEVEL else LISTS[-2])
     return (
         np.empty((longest, smoother.store_size(d, m))), np.empty((4, longest)), np.empty(longest, np.int64), np.empty(longest, np.int64),
         np.empty(longest), np.empty(1 << planes), np.empty((1 << planes, longest), np.float32),
