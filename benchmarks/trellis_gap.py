@@ -4,19 +4,19 @@
 
 A case is STATESxPACKET SAMPLES; 0x64 is `nested`; --follow decodes by the source's own past first (`decoders.survivors`). Steps are designed on
 other samples than those that count. R is payload bits per sample as sent; there is no level check unless --level-check says so: a packet tells by
-itself where it is unsure. The 95 % interval is by 50 blocks. Speeds are of processor time on one core, the best of several runs.
+itself where it is unsure. The 95 % interval is by 50 stretches. Speeds are of processor time on one core, the best of several runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.gap import gap_columns
 from benchmarks.timing import best_s
 from edge_wz.codec.encoder import NodeEncoder
 from edge_wz.codec.reconstruction import Decoder
@@ -25,7 +25,6 @@ from edge_wz.model import Model
 from firmware_sim.field import PairSource, pair_source
 from training import design
 from training.evaluate import reconstruct
-from training.limits import wyner_ziv_sqnr_db
 from training.report import table
 from training.transmission import transmit, true_levels
 
@@ -34,7 +33,6 @@ CASES = "0x64,8x32,64x32,8x64,64x64,256x64,8x4096,64x4096,256x4096,1024x4096"
 DESIGN_SAMPLES = 400_000
 TEST_SEED = 77
 SPEED_SAMPLES = 1 << 17
-BLOCKS = 50
 COLUMNS = ("figure", "scheme", "packet_samples", "states", "bits", "step", "sqnr_db", "gap_db", "interval_db", "wrong_levels",
            "decoder_per_s", "encoder_per_s")  # fmt: skip
 Row = dict[str, Any]
@@ -56,12 +54,9 @@ def measured(source: PairSource, model: Model, samples: int) -> Row:
     result = reconstruct(engine, received.indices, side)
     errors = np.square(result.values - stream["x"])
     bits = float(received.payload_bits.sum()) / samples
-    blocks = np.array([block.mean() for block in np.array_split(errors, BLOCKS)])
-    sqnr = 10 * math.log10(float(np.var(stream["x"])) / float(errors.mean()))
     return {
-        "bits": bits, "step": model.node.rate_points[0].step * model.node.scale, "sqnr_db": sqnr,
-        "gap_db": wyner_ziv_sqnr_db(source.state_space(), bits) - sqnr,
-        "interval_db": 1.96 * float(blocks.std(ddof=1)) / math.sqrt(BLOCKS) / float(blocks.mean()) * 10 / math.log(10),
+        "bits": bits, "step": model.node.rate_points[0].step * model.node.scale,
+        **gap_columns(source, float(np.var(stream["x"])), errors, bits),
         "samples": samples, "expected_over_mse": float(np.mean(np.square(result.sigmas)) / errors.mean()),
         "wrong_levels": wrong_levels(model, codes, result.levels), "decoder_per_s": decoder_speed(engine, codes, side),
         "encoder_per_s": encoder_speed(model, codes[:SPEED_SAMPLES]),
@@ -73,9 +68,9 @@ def wrong_levels(model: Model, codes: np.ndarray, levels: np.ndarray) -> float:
 
 
 def decoder_speed(engine: Decoder, codes: np.ndarray, side: SideInformation) -> float:
-    received = transmit(engine.model.node, codes[:SPEED_SAMPLES], np.ones(SPEED_SAMPLES, np.bool_))
-    part = side[slice(0, SPEED_SAMPLES)]
-    return SPEED_SAMPLES / best_s(lambda: engine.reconstruct(engine.initial_state(), received.indices, part), 3)
+    codes = codes[:SPEED_SAMPLES]
+    received, part = transmit(engine.model.node, codes, np.ones(len(codes), np.bool_)), side[slice(0, len(codes))]
+    return len(codes) / best_s(lambda: engine.reconstruct(engine.initial_state(), received.indices, part), 3)
 
 
 def encoder_speed(model: Model, codes: np.ndarray) -> float:

@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-import re
-import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from edge_wz.codec import syndrome
 from edge_wz.codec.reconstruction import CONCEALED, RESOLVED, SUSPECT, Decoder
 from edge_wz.codec.side_information import SideInformation
-from edge_wz.formats import blob, bundle, packet
-from edge_wz.formats.capture import pack_data, pack_header, pack_link
-from edge_wz.formats.framing import encode_frame
+from edge_wz.formats import blob, packet
 from edge_wz.formats.layout import TYPE_DATA
 from edge_wz.gateway.pipeline import Pipeline
 from edge_wz.kernels.status import STATUS_PADDING, STATUS_TRAILING, STATUS_TRUNCATED
 from edge_wz.model import BlockDecoding, Model
-from firmware_sim.cli import simulate as simulate_verb
-from tests.daemon_driver import run_here
+from tests.beside_reference import serve_capture, simulate_with_losses
 from tests.fleet_models import state_space
 from tests.pipeline_fleet import Told, balanced, deliveries, field_codes, make_fleet, predictive_model, run
 from training.transmission import transmit
 
 SLOTS, SAMPLES = 64, 640
 STEP_SHIFT = 4  # 16 LSB: 0.16 units
-FLEET = """
-[gateway]
-store = "store.sqlite"
-reorder_wait_s = 80.0
-side_wait_s = 120.0
-revise_window_s = 600.0
-[[link]]
-name = "l"
-url = "replay:run.wzcp"
-shared = true
-[[node]]
-name = "n1"
-id = 1
-model = "reference.ewz"
-side = []
-[[node]]
-name = "n2"
-id = 2
-model = "syndrome.ewz"
-side = ["n1"]
-"""
 
 
 def syndrome_model() -> Model:
@@ -115,32 +88,12 @@ def test_payloads_that_are_none(spoil, status):
         assert parsed["status"][0] == wanted
 
 
-def bundles(folder: Path) -> None:
-    bundle.save(folder / "reference.ewz", predictive_model())
-    bundle.save(folder / "syndrome.ewz", syndrome_model())
-
-
 def test_simulate(tmp_path: Path):
-    bundles(tmp_path)
-    arguments = ["--nodes", 2, "--model", tmp_path / "reference.ewz", "--model", tmp_path / "syndrome.ewz", "--samples", 640, "--loss", 0.1,
-                 "--seed", 4, "--to", "process"]  # fmt: skip
-    result = CliRunner().invoke(simulate_verb, [str(one) for one in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    found = re.search(r"accounting: (\d+) expected = (\d+) decoded \+ (\d+) concealed", result.output)
-    assert found is not None
-    expected, known, concealed = map(int, found.groups())
-    assert expected == known + concealed and concealed > 0
+    simulate_with_losses(tmp_path, syndrome_model(), 640)
 
 
 def test_the_daemon_on_a_capture(tmp_path: Path):
-    bundles(tmp_path)
-    (tmp_path / "fleet.toml").write_text(FLEET)
-    made, codes = fleet(), field_codes(2, SAMPLES)
-    records = b"".join(pack_data(6, encode_frame(one.raw), one.time_us) for one in deliveries(made, codes))
-    (tmp_path / "run.wzcp").write_bytes(pack_header(0) + pack_link(6, "pty0", None, 0) + records)
-    done = run_here("serve", "--fleet", str(tmp_path / "fleet.toml"))
-    assert done.returncode == 0, done.stderr
-    with sqlite3.connect(tmp_path / "store.sqlite") as db:
-        values = [row[0] for row in db.execute("SELECT value FROM samples WHERE node = 2 ORDER BY sample_index")]
+    codes = field_codes(2, SAMPLES)
+    values = serve_capture(tmp_path, syndrome_model(), deliveries(fleet(), codes), 32.0)
     assert len(values) == SAMPLES
-    assert np.std(np.array(values) - codes[1] * 0.01) < 1.1 * 0.16 / np.sqrt(12)
+    assert np.std(values - codes[1] * 0.01) < 1.1 * 0.16 / np.sqrt(12)

@@ -15,6 +15,7 @@ from edge_wz.errors import DesignError, FormatError
 from edge_wz.formats import blob, bundle
 from edge_wz.model import Model, Propagation, StateSpace
 from tests.decoder_models import LSB, in_lsb, nested_point, pair
+from tests.stream_parts import packets_of
 from training import design_trellis
 from training.transmission import Received, transmit, true_levels
 
@@ -61,14 +62,6 @@ def test_levels_are_the_encoders():
     assert np.mean(result.flags == RESOLVED) > 0.99
 
 
-def cut(stream: StreamIndices, first: int, last: int) -> tuple[StreamIndices, slice]:
-    edges = [*stream.packet_starts.tolist(), stream.values.size]
-    span = slice(edges[first], edges[last])
-    return StreamIndices(
-        stream.values[span], stream.rate_points[span], stream.packet_starts[first:last] - span.start, stream.checks[first:last]
-    ), span
-
-
 def test_splits_between_packets_change_no_bit():
     made = model(32, rounds=2)
     _, received, side = sent(made, 32 * 20 + 7, loss=0.2)
@@ -76,7 +69,7 @@ def test_splits_between_packets_change_no_bit():
     engine = Decoder(made)
     state, parts = engine.initial_state(), []
     for first, last in ((0, 1), (1, 8), (8, 8), (8, 21)):
-        piece, span = cut(received.indices, first, last)
+        piece, span = packets_of(received.indices, first, last)
         part, state = engine.reconstruct(state, piece, side[span])
         parts.append(part)
     for name in ("values", "sigmas", "flags", "levels"):
