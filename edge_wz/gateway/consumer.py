@@ -42,6 +42,7 @@ class Consumer:
         self._store = store
         self._before_commit = before_commit
         self._pipeline = Pipeline(config.fleet, config.models)
+        _LOGGER.info("preparing decoders; the first start after an installation compiles them, which can take a minute or two")
         self._pipeline.warm_up()
         self._pipeline.restore(store.snapshot())
         lengths = store.sink_lengths()
