@@ -94,8 +94,8 @@ def _against_delay(axis: Any, rows: list[Row]) -> None:
     for row in rows:
         scheme = row["rung"].split()[0]
         axis.plot(max(row["delay_samples"], 1), row["gap_db"], "o", color=COLOURS[scheme])
-        left = row["rung"].endswith("N = 32")  # else it would run into those of 64
-        place = {"xytext": (-6, 3 if "64" in row["rung"] else -7), "ha": "right"} if left else {"xytext": (4, 4)}
+        left = row["rung"].endswith(("N = 32", "syndrome 256", "syndrome 1024"))  # else it would run into those of longer packets
+        place = {"xytext": (-6, -7 if row["rung"].startswith("trellis 8,") else 3), "ha": "right"} if left else {"xytext": (4, 4)}
         axis.annotate(row["rung"].split(",")[0], (max(row["delay_samples"], 1), row["gap_db"]), textcoords="offset points", fontsize=7, **place)
     axis.set(xlabel="gateway delay, samples (nested: none)", ylabel="gap, dB", xscale="log", xlim=(0.7, 4e4), title="fig5, R = 2")
     axis.set_ylim(0, 1.15 * max(row["gap_db"] for row in rows))
