@@ -34,7 +34,7 @@ def range_encode(machine: Machine, case: Case) -> str:
 def payloads(machine: Machine, node: NodeModel, case: Case, block: bool) -> tuple[list[str], int]:
     """(payloads, saturation count) of a run without hellos between its packets."""
     assert harness.load(machine, node) == 0
-    commands = Commands().add(Op.TAKING, 1).start(0, 1, link=LINK_PACKETS)
+    commands = Commands().add(Op.TAKING, 0).start(0, 1, link=LINK_PACKETS).add(Op.TAKING, 1)  # not before: nothing of the run before
     commands.mixed(np.array(case["codes"], dtype=np.int16), np.array(case["present"], dtype=np.bool_), block)
     found = harness.run(machine, commands.add(Op.FLUSH).add(Op.COUNTERS))
     data = [packet for packet in found.frames if packet[0] >> 4 & 3 == 0]
