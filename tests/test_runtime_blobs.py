@@ -109,7 +109,7 @@ def test_what_is_bad_is_refused_by_name_and_counted(machine):
     assert [harness.load(machine, data) for data in good] == [0] * 5
     before = rejected(machine)
     assert {name: harness.load(machine, data) for name, (data, _) in BAD.items()} == {name: status for name, (_, status) in BAD.items()}
-    assert rejected(machine) == before + len(BAD)
+    assert rejected(machine) == min(before + len(BAD), 65535)  # a library keeps its count, and another test brings it to its end
 
 
 def rejected(machine: harness.Machine) -> int:
