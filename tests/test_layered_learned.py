@@ -22,8 +22,7 @@ from tests.pipeline_fleet import Told, field_codes, make_fleet, predictive_model
 from tests.test_layered_gateway import script_of
 from training.layered_streams import decode, send
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.train
 
 HIDDEN, SAMPLES, SIGMA = 5, 700, 6.0
 PERIODS = (0.5, 0.25)
