@@ -72,6 +72,26 @@ def streams(models):
     return found
 
 
+def test_ratios_are_those_of_the_posterior():
+    """Among samples whose ratio says p, a share of p has the bit 0; and the ideal bits of a design are those of the ratios."""
+    codes, y = drawn(3, BLOCK * 100)
+    shape = (-1, BLOCK)
+    pool = Pool(codes.reshape(shape).astype(float), y.reshape(shape), np.full((100, BLOCK), SIGMA**2), np.ones((1, 2)), 5)
+    trials = layered_blocks.trials_of(modulo_table(696, (2, 2), 5000), pool, np.ones((1, 2)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layered_blocks, "HARDNESS_SAMPLES", codes.size - 1)  # every block once
+        _, ideal = layered_blocks.hardness(trials)
+    flat, rows = trials.bits.reshape(-1), trials.trees.reshape(codes.size, -1)
+    for plane in range(2):
+        ratios = rows[np.arange(len(rows)), (1 << plane) + (flat & ((1 << plane) - 1))]
+        said, zero = 1 / (1 + np.exp(-ratios)), (flat >> plane) & 1 == 0
+        for low in np.arange(0, 1, 0.1):
+            among = (said >= low) & (said < low + 0.1)
+            assert abs(np.mean(zero[among]) - np.mean(said[among])) < 5 * np.sqrt(0.25 / among.sum())
+        bits = -np.mean(np.log2(np.where(zero, said, 1 - said)))
+        assert ideal[plane] == pytest.approx(bits, abs=1e-4)
+
+
 def test_blocks_are_what_raw_layers_are_at_fewer_bits(models, streams):
     for depth in (1, 2):
         (raw, plain), (sent, coded) = streams[depth, "raw"], streams[depth, "block"]

@@ -131,21 +131,6 @@ static wz_need_t need(const void *blob, uint32_t rate_point)
     return need;
 }
 
-/* Every plane sends something, and nothing from N on. */
-static int sets_hold(const blob_t *blob, const point_t *point)
-{
-    const uint32_t *set = sets_of(blob, point);
-    uint32_t words = set_words(blob), rest = blob->header.packet_samples & 31;
-    for (uint32_t p = 0; p < point->planes; p++, set += words) {
-        uint32_t any = 0;
-        for (uint32_t w = 0; w < words; w++)
-            any |= set[w];
-        if (any == 0 || (rest != 0 && set[words - 1] >> rest != 0))
-            return 0;
-    }
-    return 1;
-}
-
 static wz_status_t check_point(const blob_t *blob, uint32_t at, uint32_t end)
 {
     const point_t *point = (const point_t *)((const uint8_t *)blob + at);
@@ -154,7 +139,7 @@ static wz_status_t check_point(const blob_t *blob, uint32_t at, uint32_t end)
     if (point->low_bits > WZ_MAX_LOW_BITS || point->planes > WZ_MAX_CODED_PLANES || point->low_bits + point->planes < 1)
         return WZ_BLOB_FIELD;
     wz_status_t status = wz_check_filter(blob, (const wz_nested_point_t *)point);
-    return status == WZ_OK && !sets_hold(blob, point) ? WZ_BLOB_TABLE : status;
+    return status == WZ_OK && !are_sets(sets_of(blob, point), point->planes, blob->header.packet_samples) ? WZ_BLOB_TABLE : status;
 }
 
 static wz_status_t check(const void *blob, uint32_t end)

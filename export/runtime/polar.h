@@ -36,6 +36,20 @@ static uint32_t transform_bits(uint32_t packet_samples)
     return bits;
 }
 
+/* The sets of positions of a table or a rate point: every plane sends something, and nothing from N on. */
+static int are_sets(const uint32_t *set, uint32_t planes, uint32_t packet_samples)
+{
+    const uint32_t words = (packet_samples + 31u) >> 5, rest = packet_samples & 31;
+    for (; planes != 0; planes--, set += words) {
+        uint32_t any = 0;
+        for (uint32_t w = 0; w < words; w++)
+            any |= set[w];
+        if (any == 0 || (rest != 0 && set[words - 1] >> rest != 0))
+            return 0;
+    }
+    return 1;
+}
+
 /* The first `size` bits, a power of two, in place. */
 static void transform(uint32_t *words, uint32_t size)
 {

@@ -375,19 +375,10 @@ static int fill_is_zero(const table_t *table)
 
 #if WZ_WITH_LAYER_BLOCKS
 
-/* Every plane sends something, and nothing from N on. */
 static int sets_hold(const blob_t *blob, const table_t *table)
 {
-    const uint32_t *set = (const uint32_t *)((const uint8_t *)table + table_bytes(table));
-    const uint32_t words = set_words(blob), rest = blob->header.packet_samples & 31;
-    for (uint32_t planes = blob->check_bits != 0 ? planes_of(table, table->layers) : 0; planes != 0; planes--, set += words) {
-        uint32_t any = 0;
-        for (uint32_t w = 0; w < words; w++)
-            any |= set[w];
-        if (any == 0 || (rest != 0 && set[words - 1] >> rest != 0))
-            return 0;
-    }
-    return 1;
+    const uint32_t *sets = (const uint32_t *)((const uint8_t *)table + table_bytes(table));
+    return blob->check_bits == 0 || are_sets(sets, planes_of(table, table->layers), blob->header.packet_samples);
 }
 
 static int blocks_hold(const blob_t *blob)
