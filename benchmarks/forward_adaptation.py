@@ -11,18 +11,16 @@ packet that it is about to code, and picks the point of least bits + slope * err
 
 from __future__ import annotations
 
-import argparse
-import os
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.refinement import CASES, Case, on_grid
+from benchmarks.recordings import CASES, Case, load, parser
+from benchmarks.refinement import on_grid
 from training import design_predictive as predictive
 from training import rivals
-from training.data import load_recording
 from training.material import Material, gather
 
 SPREADS = (1.3, 2.0)  # between neighbouring rate points
@@ -96,7 +94,7 @@ def oracle(coded: Coded, fixed: list[tuple[float, float, float]]) -> float:
 
 
 def measure(case: Case, size: int, folder: Path) -> None:
-    halves = load_recording(folder / case.file, [case.source], thin=case.thin).split()
+    halves = load(folder, case.file, (case.source,), case.thin).split()
     fit, test = (gather(half, case.source, ()) for half in halves)
     test = on_grid(test, fit)
     step_q8 = predictive.coding_step("step", case.step, fit)[0]
@@ -122,11 +120,9 @@ def measure(case: Case, size: int, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("data", nargs="?", default=os.environ.get("EDGE_WZ_DATA", "../shared/data"), type=Path)
-    parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--packet-samples", type=int, default=64)
-    chosen = parser.parse_args()
+    made = parser(__doc__, list(CASES))
+    made.add_argument("--packet-samples", type=int, default=64)
+    chosen = made.parse_args()
     print(HEADER, flush=True)
     for case in map(CASES.__getitem__, chosen.cases.split(",")):
         measure(case, chosen.packet_samples, chosen.data)

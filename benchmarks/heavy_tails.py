@@ -8,8 +8,6 @@ recursive decoder would gain less.
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from benchmarks.refinement import CASES, Case
-from training.data import load_recording
+from benchmarks.recordings import CASES, Case, parser
 from training.design_nested import NestedParts, fit_side_filter, innovations
 from training.material import Material, gather
 from training.report import table
@@ -92,7 +89,7 @@ def surprises(fit: Material, test: Material, rate: int) -> tuple[np.ndarray, np.
 
 
 def rows(case: Case, folder: Path) -> Iterator[list[object]]:
-    halves = load_recording(folder / case.file, [case.source, *case.side], thin=case.thin).split()
+    halves = case.halves(folder)
     fit, test = (gather(half, case.source, case.side) for half in halves)
     gains: dict[str, list[float]] = {}
     reference: dict[int, float] = {}
@@ -110,10 +107,7 @@ def rows(case: Case, folder: Path) -> Iterator[list[object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("data", nargs="?", default=os.environ.get("EDGE_WZ_DATA", "../shared/data"), type=Path)
-    parser.add_argument("--cases", default=",".join(SHOWN))
-    chosen = parser.parse_args()
+    chosen = parser(__doc__, SHOWN).parse_args()
     print(table(COLUMNS, [row for name in chosen.cases.split(",") for row in rows(CASES[name], chosen.data)]))
 
 

@@ -12,17 +12,16 @@ open, as a standard deviation over that of a uniform cell: far above 1 the cell 
 
 from __future__ import annotations
 
-import argparse
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.recordings import CASES, Case, parser, sizes
 from edge_wz.model import Model
 from training import baselines, design_refined, refinement, rivals
 from training import design_predictive as predictive
-from training.data import Recording, load_recording
+from training.data import Recording
 from training.material import Material, gather
 from training.plan_study import conditional_variance
 
@@ -32,32 +31,6 @@ HEADER = (
     "| case | N | rmse | conv | refine, own | refine, own + neighbours | ideal | reached | step x | unknown |\n"
     "|---|---|---|---|---|---|---|---|---|---|"
 )
-INTEL, BEIJING, PTB = "intel_temp_30s.csv.gz", "beijing_air_1h.csv.gz", "ecg_ptb_1khz.csv.gz"
-PM25 = ("pm25_tt", "pm25_nz", "pm25_at", "pm25_gy")
-
-
-@dataclass(frozen=True)
-class Case:
-    label: str
-    file: str
-    source: str
-    side: tuple[str, ...]
-    step: float  # of the conventional coder, sensor units
-    thin: int = 1
-    ideal: tuple[float, float] | None = None  # bits in packets of 64 and 32
-
-
-CASES = {
-    "ptb_20": Case("PTB v5, step 20", PTB, "v5", ("v4", "v6"), 20.0, 1, (1.13, 1.24)),
-    "ptb_4": Case("PTB v5, step 4", PTB, "v5", ("v4", "v6"), 4.0, 1, (2.29, 2.41)),
-    "pm25_16": Case("PM2.5 ds, step 16", BEIJING, "pm25_ds", PM25, 16.0, 1, (1.42, np.nan)),
-    "m35_.1": Case("Intel m35 5 min, step .1", INTEL, "m35", ("m34", "m36"), 0.1, 10, (1.79, np.nan)),
-    "m47_.1": Case("Intel m47 5 min, step .1", INTEL, "m47", ("m46", "m48"), 0.1, 10, (2.13, np.nan)),
-    "m35_.5": Case("Intel m35 5 min, step .5", INTEL, "m35", ("m34", "m36"), 0.5, 10, (0.73, np.nan)),
-    "m47_.5": Case("Intel m47 5 min, step .5", INTEL, "m47", ("m46", "m48"), 0.5, 10, (0.94, np.nan)),
-    "ptb_80": Case("PTB v5, step 80", PTB, "v5", ("v4", "v6"), 80.0, 1, (0.61, np.nan)),
-    "pm25_4": Case("PM2.5 ds, step 4", BEIJING, "pm25_ds", PM25, 4.0, 1, (2.97, np.nan)),
-}
 
 
 @dataclass(frozen=True)
@@ -78,8 +51,7 @@ class Bench:
 
     @staticmethod
     def of(case: Case, side: tuple[str, ...], packet_samples: int, folder: Path) -> Bench:
-        columns = [case.source, *case.side]
-        halves = load_recording(folder / case.file, columns, thin=case.thin).split()
+        halves = case.halves(folder)
         request = design_refined.Request("step", (case.step,), "refine", "decoded", packet_samples, HELLO_EVERY)
         fit, test = (gather(half, case.source, side) for half in halves)
         test = on_grid(test, fit)
@@ -137,13 +109,9 @@ def _with_side(half: Material, frozen: list[design_refined.Neighbour]) -> Materi
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("data", nargs="?", default=os.environ.get("EDGE_WZ_DATA", "../shared/data"), type=Path)
-    parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--packets", default="64,32", help="samples per packet")
-    chosen = parser.parse_args()
+    chosen = parser(__doc__, list(CASES), "64,32").parse_args()
     print(HEADER, flush=True)
-    for size in map(int, chosen.packets.split(",")):
+    for size in sizes(chosen):
         for case in map(CASES.__getitem__, chosen.cases.split(",")):
             bench = Bench.of(case, case.side, size, chosen.data)
             conv = bench.conventional()
