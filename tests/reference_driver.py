@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tests.make_vectors import reference_model
 from tests.reference import arithmetic, layered, nested, node, predictive, range_coder, syndrome, trellis
+from tests.vector_cases.predictive import reference_model
 
 Case = dict[str, Any]
 

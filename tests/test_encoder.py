@@ -17,8 +17,8 @@ from edge_wz.kernels.nested_quantizer import NO_LEVEL
 from edge_wz.model import NodeModel
 from tests import reference_driver
 from tests.kernel_driver import node_model
-from tests.make_vectors import predictive_model
 from tests.reference import nested as reference
+from tests.vector_cases.predictive import predictive_model
 
 N = 16
 POINTS = [(4, 12, 2048, [300, -40]), (5, 12, 2048, [300, -40]), (2, 9, 0, [7, 1])]

@@ -11,7 +11,7 @@ from edge_wz.formats.sections.predictive import reciprocal
 from edge_wz.kernels import predictor
 from edge_wz.kernels.status import STATUS_COUNT, STATUS_NO_SPACE
 from tests import kernel_driver, reference_driver
-from tests.make_vectors import predictive_model
+from tests.vector_cases.predictive import predictive_model
 
 codes = st.one_of(st.integers(-300, 300), st.integers(-32768, 32767), st.sampled_from([-32768, 32767]))
 samples = st.lists(st.tuples(codes, st.integers(0, 9).map(lambda v: int(v > 0))), min_size=1, max_size=50)
