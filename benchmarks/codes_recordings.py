@@ -6,8 +6,8 @@
 Payload bits per sample, checks of levels and blocks included; neighbours are the true columns for all three, and every step is the design's own
 choice on the first half. `wrong`: share of the packets of the second half with a wrong or unresolved level, `of error`: the share of the squared
 error in them, `expected`: of packets, what the design of `syndrome` counted on. `right`: rmse of the other packets. `refined`: bits of `predictive`
-with decoder `auto` in packets of the same size at the rmse of the row, off a line through the four steps around it, each designed by itself;
-they take long, and `--refined` names a file that keeps them from run to run.
+with decoder `auto` in packets of the same size at the rmse of the row, off a line through the steps around it, each designed by itself; they
+take long, and `--refined` names a file that keeps them from run to run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from training.transmission import transmit, true_levels
 
 SHOWN = ("ptb_4", "pm25_16", "m35_.1", "m47_.1")  # the step of a case is not the codes': one case of each recording does
 SPACING = 1.25  # between two steps of `predictive`
-AROUND = 4
+AROUND, AROUND_SHORT, SHORT = 2, 4, 3000  # steps that a line goes through; single ones scatter where a half has some hundred samples
 COLUMNS = ("recording", "N", "code", "bits", "rmse", "wrong", "of error", "expected", "right", "refined", "bits / refined")
 
 
@@ -75,7 +75,10 @@ class Refined:
             place -= 1
         while self._point(place + 1)[0] <= np.log(rmse):
             place += 1
-        points = [self._point(place + k) for k in range(1 - AROUND // 2, AROUND // 2 + 1)]
+            if self._point(place)[1] == 0:  # neighbours alone come as near
+                return 0.0
+        around = AROUND if self.halves[1].samples >= SHORT else AROUND_SHORT
+        points = [self._point(place + k) for k in range(1 - around // 2, around // 2 + 1)]
         slope, bits = np.polyfit([point[0] - np.log(rmse) for point in points], [point[1] for point in points], 1)
         return float(bits)
 
@@ -123,7 +126,7 @@ def rows(case: Case, folder: Path, size: int, options: Any) -> Iterator[dict[str
             if model.node.scheme == "trellis":
                 row["code"] += f", {1 << model.node.memory} states" + (", followed" if model.provenance["survivors"] else "")
             row["refined"] = refined.bits_at(row["rmse"])
-            row["bits / refined"] = row["bits"] / row["refined"]
+            row["bits / refined"] = row["bits"] / row["refined"] if row["refined"] else "-"
         except EdgeWzError as error:
             row["refined"] = f"not designed: {error}"
         yield row
