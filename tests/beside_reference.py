@@ -12,10 +12,11 @@ from click.testing import CliRunner
 from edge_wz.formats import bundle
 from edge_wz.formats.capture import pack_data, pack_header, pack_link
 from edge_wz.formats.framing import encode_frame
+from edge_wz.gateway.fleet import Fleet
 from edge_wz.model import Model
 from firmware_sim.cli import simulate
 from tests.daemon_driver import run_here
-from tests.pipeline_fleet import Delivery, predictive_model
+from tests.pipeline_fleet import Delivery, deliveries, field_codes, predictive_model
 
 FLEET = """
 [gateway]
@@ -58,8 +59,16 @@ def simulate_with_losses(folder: Path, model: Model, samples: int) -> None:
     assert expected == known + concealed and concealed > 0
 
 
-def serve_capture(folder: Path, model: Model, script: list[Delivery], packet_s: float) -> np.ndarray:
-    """The values of the model's node that the daemon stores; a packet is `packet_s` long."""
+def serve_to_a_step(folder: Path, model: Model, fleet: Fleet, packet_s: float, step: float) -> None:
+    """Every sample is stored, with the error of cells of a step, sensor units; a packet is `packet_s` long."""
+    codes = field_codes(2, 640)
+    values = _serve_capture(folder, model, deliveries(fleet, codes), packet_s)
+    assert len(values) == codes.shape[1]
+    assert np.std(values - codes[1] * 0.01) < 1.1 * step / np.sqrt(12)
+
+
+def _serve_capture(folder: Path, model: Model, script: list[Delivery], packet_s: float) -> np.ndarray:
+    """The values of the model's node that the daemon stores."""
     _bundles(folder, model)
     (folder / "fleet.toml").write_text(FLEET.format(reorder_s=2.5 * packet_s, side_s=3.75 * packet_s))
     records = b"".join(pack_data(6, encode_frame(delivery.raw), delivery.time_us) for delivery in script)

@@ -15,13 +15,14 @@ from edge_wz.formats.layout import TYPE_DATA
 from edge_wz.gateway.pipeline import Pipeline
 from edge_wz.kernels.status import STATUS_PADDING, STATUS_TRAILING, STATUS_TRUNCATED
 from edge_wz.model import BlockDecoding, Model
-from tests.beside_reference import serve_capture, simulate_with_losses
+from tests.beside_reference import serve_to_a_step, simulate_with_losses
 from tests.fleet_models import state_space
 from tests.pipeline_fleet import Told, balanced, deliveries, field_codes, make_fleet, predictive_model, run
 from training.transmission import transmit
 
 SLOTS, SAMPLES = 64, 640
-STEP_SHIFT = 4  # 16 LSB: 0.16 units
+STEP_SHIFT = 4  # 16 LSB
+STEP = 0.16  # units
 
 
 def syndrome_model() -> Model:
@@ -47,7 +48,7 @@ def test_the_pipeline_resolves_what_the_node_sent_and_losses_cost_nothing_else()
     whole = Told.of(run(pipeline, script))
     assert balanced(pipeline) and len(whole.column(2)) == SAMPLES
     assert np.all(whole.flags(2) == RESOLVED)
-    assert np.std(errors(whole, codes)) < 1.1 * 0.16 / np.sqrt(12)
+    assert np.std(errors(whole, codes)) < 1.1 * STEP / np.sqrt(12)
 
     ours = [at for at, one in enumerate(script) if one.node_id == 2 and packet.peek(one.raw, 1).type == TYPE_DATA]
     gone = {ours[2], ours[3], ours[7]}
@@ -93,7 +94,4 @@ def test_simulate(tmp_path: Path):
 
 
 def test_the_daemon_on_a_capture(tmp_path: Path):
-    codes = field_codes(2, SAMPLES)
-    values = serve_capture(tmp_path, syndrome_model(), deliveries(fleet(), codes), 32.0)
-    assert len(values) == SAMPLES
-    assert np.std(values - codes[1] * 0.01) < 1.1 * 0.16 / np.sqrt(12)
+    serve_to_a_step(tmp_path, syndrome_model(), fleet(), 32.0, STEP)

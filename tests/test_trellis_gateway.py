@@ -12,13 +12,14 @@ from edge_wz.formats import blob, packet
 from edge_wz.formats.layout import TYPE_DATA
 from edge_wz.gateway.pipeline import Pipeline
 from edge_wz.model import Model, Propagation, StateSpace
-from tests.beside_reference import serve_capture, simulate_with_losses
+from tests.beside_reference import serve_to_a_step, simulate_with_losses
 from tests.fleet_models import state_space
 from tests.pipeline_fleet import Delivery, Told, balanced, deliveries, field_codes, make_fleet, predictive_model, run
 from training.transmission import transmit
 
 SLOTS, SAMPLES = 32, 640
-STEP_SHIFT = 4  # 16 LSB: 0.16 units
+STEP_SHIFT = 4  # 16 LSB
+STEP = 0.16  # units
 
 
 def trellis_model(check_bits: int = 8) -> Model:
@@ -55,7 +56,7 @@ def test_the_pipeline_resolves_what_the_node_sent():
     told = Told.of(run(pipeline, deliveries(made, codes)))
     assert balanced(pipeline) and len(told.column(2)) == SAMPLES
     assert np.mean(told.flags(2) == RESOLVED) > 0.97
-    assert np.std(errors(told, codes)) < 1.1 * 0.16 / np.sqrt(12)
+    assert np.std(errors(told, codes)) < 1.1 * STEP / np.sqrt(12)
 
 
 def test_lost_packets_are_concealed_and_cost_nothing_else():
@@ -114,7 +115,4 @@ def test_simulate(tmp_path: Path):
 
 
 def test_the_daemon_on_a_capture(tmp_path: Path):
-    codes = field_codes(2, SAMPLES)
-    values = serve_capture(tmp_path, trellis_model(), deliveries(fleet(), codes), 16.0)
-    assert len(values) == SAMPLES
-    assert np.std(values - codes[1] * 0.01) < 1.1 * 0.16 / np.sqrt(12)
+    serve_to_a_step(tmp_path, trellis_model(), fleet(), 16.0, STEP)
