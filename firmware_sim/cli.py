@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from edge_wz.cli.preparing import prepare
 from edge_wz.cli.progress import progress
 from edge_wz.errors import InputError, RecordingError
 
@@ -237,6 +238,8 @@ def _deliver(members: Any, samples: Any, run: Any, spec: Any, options: dict[str,
     from firmware_sim.links import open_link
 
     shared, url = options["shared"], options["url"]
+    if url == "process":
+        prepare([member.model for member in members])
     with progress("deliver", len(run.deliveries)) as advance:
         if url == "process":
             outcomes = simulation.decode_in_process(members, samples, run, shared, advance)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edge_wz.cli.preparing import prepare
 from edge_wz.cli.progress import live_progress, progress
 from edge_wz.errors import InputError
 from edge_wz.formats import bundle
@@ -153,6 +154,7 @@ def evaluate(
         "packet_samples": options["packet_samples"], "loss": options["loss"], "seed": options["seed"],
         "with_baselines": () if options["no_baselines"] else baselines.NAMES, "fit_recording": fit,
     }
+    prepare([node.model for node in target.nodes] if isinstance(target, Fleet) else [target], options["decoders"])
     nodes = len(target.nodes) if isinstance(target, Fleet) else max(1, len(options["decoders"]))
     with progress("evaluate", part.samples * nodes) as advance:
         if isinstance(target, Fleet):

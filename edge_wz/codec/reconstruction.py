@@ -31,6 +31,7 @@ from edge_wz.kernels.nested_quantizer import check_levels
 from edge_wz.model import Model
 
 WARM_BLOCK = 64  # samples that any block decoder takes for a block
+COMPILES = "preparing decoders; the first start after an installation compiles them, which can take a minute or two"
 _INDEX, _SENSOR = np.dtype(np.int32), np.dtype(np.float64)
 
 __all__ = ["ABSENT", "CONCEALED", "DECODERS", "RESOLVED", "SUSPECT", "Decoder", "Reconstruction"]

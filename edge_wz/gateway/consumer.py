@@ -16,7 +16,7 @@ from dataclasses import fields
 import numpy as np
 
 from edge_wz.codec.familiar import Familiar
-from edge_wz.codec.reconstruction import CONCEALED
+from edge_wz.codec.reconstruction import COMPILES, CONCEALED
 from edge_wz.errors import ConfigError
 from edge_wz.formats.capture import DataRecord, LinkRecord
 from edge_wz.gateway import events
@@ -42,7 +42,7 @@ class Consumer:
         self._store = store
         self._before_commit = before_commit
         self._pipeline = Pipeline(config.fleet, config.models)
-        _LOGGER.info("preparing decoders; the first start after an installation compiles them, which can take a minute or two")
+        _LOGGER.info(COMPILES)
         self._pipeline.warm_up()
         self._pipeline.restore(store.snapshot())
         lengths = store.sink_lengths()
