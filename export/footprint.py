@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -110,17 +110,22 @@ def _predictive() -> NodeModel:
     return blob.make_predictive(SLOTS, HELLO_EVERY, 1.0, 0.0, 2, rows, (2, 5), 1, 3, 12, [(step_q8, step_q8 // 2, tables)])
 
 
-def _syndrome() -> NodeModel:
+def _half_sent() -> np.ndarray:
     sent = np.arange(SLOTS) % 2 == 0
-    return blob.make_syndrome(SLOTS, HELLO_EVERY, 1.0, 0.0, 8, [(2, 13, 4096, (1024,), np.array([sent, np.roll(sent, 1)]))])
+    return np.array([sent, np.roll(sent, 1)])
 
 
-def _layered() -> NodeModel:
-    """Two raw layers of one bit each, 24 intervals."""
+def _syndrome() -> NodeModel:
+    return blob.make_syndrome(SLOTS, HELLO_EVERY, 1.0, 0.0, 8, [(2, 13, 4096, (1024,), _half_sent())])
+
+
+def _layered(check: int = 0) -> NodeModel:
+    """Two raw layers of one bit each, 24 intervals; with a check blocks of two planes, half the positions of each."""
     thresholds = np.linspace(-6000, 6000, 23).astype(np.int32)
     messages = np.array([[i & 1, i >> 1 & 1] for i in range(24)], np.uint8)
     point = LayeredRatePoint(thresholds, messages, (2, 2), (np.zeros((0, 3), np.int32),) * 2)
-    return blob.make_layered(SLOTS, HELLO_EVERY, 1.0, 0.0, [point])
+    point = replace(point, positions=_half_sent()) if check else point
+    return blob.make_layered(SLOTS, HELLO_EVERY, 1.0, 0.0, [point], check)
 
 
 def settings() -> dict[str, Setting]:
@@ -137,6 +142,7 @@ def settings() -> dict[str, Setting]:
         ),
         "syndrome 2 bit": Setting(_syndrome(), _only("SYNDROME", WZ_TAPS=1)),
         "layered 2 bit": Setting(_layered(), _only("LAYERED", WZ_TAPS=1)),
+        "layered 2 bit, blocks": Setting(_layered(8), _only("LAYERED", WZ_TAPS=1, WZ_WITH_LAYER_BLOCKS=1)),
         "everything": Setting(_nested(4), {}),
     }
     return found

@@ -319,7 +319,7 @@ def test_costs_are_those_recorded_for_models_like_it() -> None:
     from export import footprint
 
     recorded = json.loads(footprint.RECORD.read_text())
-    named = {*costs.EXAMPLES.values(), "nested 5 bins", "nested 2 bit, 5 taps", "nested 2 bit, level check"}
+    named = {*costs.EXAMPLES.values(), costs.LAYER_BLOCKS, "nested 5 bins", "nested 2 bit, 5 taps", "nested 2 bit, level check"}
     named |= {f"nested {bits} bit" for bits in costs.NESTED_BITS}
     assert named <= set(footprint.settings()) and {"nested", *costs.EXAMPLES} == set(SECTIONS)
     for name, setting in footprint.settings().items():

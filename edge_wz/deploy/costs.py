@@ -23,6 +23,7 @@ CORES = {"microbit": "m0", "mps2-an385": "m3"}  # board -> what its code was mea
 ASSUMED_CORE = "m0"
 NESTED_BITS = (1, 2, 3, 4, 6, 8, 12)  # of the examples with one tap, without check
 EXAMPLES = {"predictive": "predictive", "trellis": "trellis 2 bit", "syndrome": "syndrome 2 bit", "layered": "layered 2 bit"}
+LAYER_BLOCKS = "layered 2 bit, blocks"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def measured_example(example: str, core: str) -> Measured | None:
 
 def example_of(node: NodeModel) -> str:
     """The name in the record: by what costs most, first the coded bins, then the filter, then the check."""
+    if node.scheme == "layered" and node.block_check_bits:
+        return LAYER_BLOCKS
     if node.scheme != "nested":
         return EXAMPLES[node.scheme]
     modulus = max(point.modulus for point in node.rate_points)
