@@ -5,7 +5,9 @@ import pytest
 from export import footprint
 from tests.runtime_machines import CORES, MARKS
 
-MODELS = ("nested 2 bit", "nested 2 bit, 5 taps", "predictive", "trellis 2 bit", "syndrome 2 bit", "layered 2 bit", "layered 2 bit, blocks", "everything")
+MODELS = (
+    "nested 2 bit", "nested 2 bit, 5 taps", "predictive", "trellis 2 bit", "syndrome 2 bit", "layered 2 bit", "layered 2 bit, blocks", "everything",
+)  # fmt: skip
 MISSED = {"predictive: instructions a sample"}  # docs/FOOTPRINT.md says why
 
 
