@@ -140,7 +140,12 @@ def rows(label: str, case: Case, folder: Path, size: int, schemes: tuple[str, ..
         return
     print(f"{label}: planned in {time.monotonic() - begun_s:.0f} s", flush=True)
     for name in plan.order:
-        print(f"{name}: trellis {plan.choices[name].trellis}, predictive {plan.choices[name].own_bits:.2f} bits alone", flush=True)
+        choice = plan.choices[name]
+        print(
+            f"{name}: {choice.scheme} {choice.bits:.2f} bits, predictive alone {choice.own_bits:.2f}, nested {choice.nested}, "
+            f"trellis {choice.trellis}, syndrome {choice.syndrome}",
+            flush=True,
+        )  # fmt: skip
     tested = list(test(plan, fit, recording))
     for one in tested:
         yield _row(label, size, one)
