@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy.stats import norm
 
 from edge_wz.cli import inspect_payload
 from edge_wz.codec.blocks import NO_LEVEL
@@ -23,6 +24,7 @@ from training.plan_models import as_report, make_models
 from training.plan_nested import NestedTrial
 from training.plan_study import Candidate, Met
 from training.plan_syndrome import try_syndrome
+from training.syndrome_trials import Outcome
 from training.transmission import Received, transmit, true_levels
 
 LIMIT_FIG5_DB = 17.09  # Wyner-Ziv limit of the SQNR at rate 0; 6.02 dB more for each bit
@@ -168,6 +170,30 @@ def test_design_says_what_it_is(made, tmp_path):
     again = bundle.load(tmp_path / "m.ewz")
     assert again.model_id == made.model_id
     assert np.array_equal(again.block.density, made.block.density)
+
+
+def rung(step: float, blocks: int, failed: int) -> design_syndrome.Rung:
+    nothing = design_syndrome.Code(0, 1, np.zeros((1, N), np.bool_), 0.0)
+    return design_syndrome.Rung(step, nothing, Outcome(blocks, failed, 0, 1.0, 1.0, 1.0, 1.0, 0))
+
+
+def test_failure_line_reaches_rates_too_rare_to_count():
+    rng = np.random.default_rng(5)
+    steps = 100 * 1.012 ** np.arange(9)
+    true = norm.cdf(-1.0 - 30.0 * np.log(steps / 100))
+    for _ in range(20):
+        rungs = [rung(step, 3000, int(rng.binomial(3000, chance))) for step, chance in zip(steps, true, strict=True)]
+        line = design_syndrome.failure_line(rungs, 1024)
+        assert np.all(np.diff(line) < 0)
+        assert 1 / 4 < line[-1] / true[-1] < 4  # about one in 60 000
+
+
+def test_failure_line_hopes_for_no_more_than_the_best_code():
+    """One failure at one step would fit a line as steep as you like."""
+    rungs = [rung(100.0, 1000, 30), *(rung(step, 1000, 0) for step in (103.0, 106.0))]
+    probits = norm.ppf(design_syndrome.failure_line(rungs, 256))
+    assert -np.diff(probits) == pytest.approx(np.sqrt(512) * np.diff(np.log([100.0, 103.0, 106.0])), rel=1e-3)
+    assert np.all(design_syndrome.failure_line(rungs[1:], 256) > 0)
 
 
 def test_refusals(quick):

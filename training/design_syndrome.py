@@ -15,9 +15,10 @@ codes" (2014) for the weight of rows.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_ndtr, ndtr
 
 from edge_wz.codec.syndrome_decoder import code_of
 from edge_wz.decoders import block_syndrome
@@ -33,18 +34,18 @@ from training.material import Material
 CHECKS_FROM = ((0, 8), (192, 12), (768, 16))  # packet samples from which so many check bits are worth their rate
 RAW_SIGMAS = 2.7  # width of 2^b steps up to which low bits are sent as they are: nothing is known of them
 SURE_SIGMAS = 14.0  # width of all planes together
-LADDER = 0.012  # between the logarithms of two steps
-RUNGS = 7
+LADDER, LADDER_SAMPLES = 0.012, 1024  # between the logarithms of two steps, for packets up to so long; in longer ones failures set in faster
+MOST_RUNGS = 24  # on either side of the start
 MOST_FAILURES = 6e-3
 START_ERRORS = 0.5  # sum of the error probabilities of all positions that are not sent, at the step the ladder starts from
-TRIAL_SAMPLES = 600_000
+TRIAL_SAMPLES, MORE_TRIALS = 600_000, 4  # of a step; so many times more where less than FEW blocks fail
+LEAST_BLOCKS, FEW = 1000, 0.1
 POSITION_SAMPLES = 400_000
 SEED = 4711
 ROUND_GAIN = 0.97  # of the error: a second round of smoothing has to save so much
 MIXTURE_GAIN = 0.004  # nats per sample that a second component has to bring
 MAX_PLANES = 8
 ROW_WEIGHT = ((0, 1.0), (1024, 0.3))  # packet samples from which an error counts so many factors of two more for each halving of the row's ones
-_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,18 +132,18 @@ class Rung:
     code: Code
     outcome: trials.Outcome
 
+    @property
+    def share(self) -> float:
+        return self.outcome.failed / self.outcome.blocks
+
 
 def tuned(pool: trials.Pool, rate: float, parts: SyndromeParts) -> Point:
     """Step and sets of one rate point."""
     total_bits = payload_bits(rate, parts.packet_samples)
     if total_bits < parts.check_bits:
         raise DesignError(f"a rate of {rate:g} bits leaves nothing beside the block check in packets of {parts.packet_samples}")
-    start = max(first_step(pool, total_bits, parts), 1.0)
-    rungs = [_rung(pool, start * np.exp(LADDER * k), total_bits, parts) for k in range(-RUNGS // 2 + 1, RUNGS // 2 + 1)]
-    while rungs[-1].outcome.failed and len(rungs) < 4 * RUNGS:
-        rungs.append(_rung(pool, rungs[-1].step * np.exp(LADDER), total_bits, parts))
-    rungs.append(_rung(pool, rungs[-1].step * np.exp(LADDER), total_bits, parts))
-    chances = failure_line(rungs)
+    rungs = _ladder(pool, max(first_step(pool, total_bits, parts), 1.0), total_bits, parts)
+    chances = failure_line(rungs, parts.packet_samples)
     path_mse, failed_mse = _when_failed(rungs)
     unnoticed = np.array([rung.outcome.wrong_tries / rung.outcome.blocks for rung in rungs]) / 2**parts.check_bits
     scales = np.array([(rung.step / rungs[0].step) ** 2 for rung in rungs])
@@ -155,27 +156,47 @@ def tuned(pool: trials.Pool, rate: float, parts: SyndromeParts) -> Point:
     return Point(fields, chosen.code.planes, path_mse * (chosen.step / rungs[0].step) ** 2, float(chances[best]))
 
 
+def _ladder(pool: trials.Pool, start: float, total_bits: int, parts: SyndromeParts) -> list[Rung]:
+    """Down from `start` to a step at which many blocks fail, and up to two at which none does."""
+    factor = float(np.exp(LADDER * min(1.0, np.sqrt(LADDER_SAMPLES / parts.packet_samples))))
+    rungs = [_rung(pool, start, total_bits, parts)]
+    while rungs[0].share < FEW and rungs[0].step > 1.0 and len(rungs) < MOST_RUNGS:
+        rungs.insert(0, _rung(pool, max(rungs[0].step / factor, 1.0), total_bits, parts))
+    below = len(rungs)
+    while any(rung.outcome.failed for rung in rungs[-2:]) and len(rungs) < below + MOST_RUNGS:
+        rungs.append(_rung(pool, rungs[-1].step * factor, total_bits, parts))
+    return rungs
+
+
 def _rung(pool: trials.Pool, step: float, total_bits: int, parts: SyndromeParts) -> Rung:
-    code = code_for(pool, float(step), total_bits, parts)
+    code = code_for(pool, step, total_bits, parts)
     walk = code_of(code.sent.reshape(len(code.sent), parts.packet_samples), parts.packet_samples, code.planes)
     blocks = max(TRIAL_SAMPLES // parts.packet_samples, 100)
-    return Rung(float(step), code, trials.attempt(pool, float(step), code.low_bits, code.planes, code.sent, walk, parts.check_bits, blocks))
+    rung = Rung(step, code, trials.attempt(pool, step, code.low_bits, code.planes, code.sent, walk, parts.check_bits, blocks))
+    if rung.share >= FEW:
+        return rung
+    blocks = max(MORE_TRIALS * blocks, min(LEAST_BLOCKS, MORE_TRIALS**2 * blocks))
+    return replace(rung, outcome=trials.attempt(pool, step, code.low_bits, code.planes, code.sent, walk, parts.check_bits, blocks))
 
 
-def failure_line(rungs: list[Rung]) -> np.ndarray:
-    """Chance of a failure at each rung, from a probit line in the logarithm of the step; each count is worth its own precision."""
+def failure_line(rungs: list[Rung], packet_samples: int) -> np.ndarray:
+    """Chance of a failure at each rung: the likeliest probit line in the logarithm of the step.
+
+    It falls by no more than the square root of 2 n over a logarithm of one: that would be a code without loss (Strassen 1962; the density
+    of a Gaussian has a varentropy of 1/2), and few failures make a line that is too hopeful."""
     logs = np.log([rung.step for rung in rungs])
-    blocks = np.array([rung.outcome.blocks for rung in rungs], float)
-    counts = np.array([rung.outcome.failed for rung in rungs], float)
-    shares = (counts + 0.5) / (blocks + 1)
-    probits = np.array([_NORMAL.inv_cdf(share) for share in shares])
-    densities = np.array([_NORMAL.pdf(probit) for probit in probits])
-    seen = (counts > 0) & (counts < blocks)
-    if np.count_nonzero(seen) < 2:
-        return shares
-    weights = densities[seen] ** 2 * blocks[seen] / (shares[seen] * (1 - shares[seen]))
-    slope, offset = np.polyfit(logs[seen], probits[seen], 1, w=np.sqrt(weights))
-    return np.array([_NORMAL.cdf(float(slope * log + offset)) for log in logs]) if slope < 0 else shares
+    blocks, counts = (np.array(column, float) for column in zip(*((rung.outcome.blocks, rung.outcome.failed) for rung in rungs), strict=True))
+    if not counts.any():
+        return 0.5 / (blocks + 1)
+    centred = logs - logs.mean()
+
+    def unlikelihood(line: np.ndarray) -> float:
+        probits = line[0] + line[1] * centred
+        return -float(counts @ log_ndtr(probits) + (blocks - counts) @ log_ndtr(-probits))
+
+    steepest = float(np.sqrt(2 * packet_samples))
+    fitted = minimize(unlikelihood, [-1.0, -0.5 * steepest], bounds=[(-20.0, 20.0), (-steepest, 0.0)]).x
+    return np.asarray(ndtr(fitted[0] + fitted[1] * centred))
 
 
 def _when_failed(rungs: list[Rung]) -> tuple[float, float]:

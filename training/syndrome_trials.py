@@ -200,7 +200,8 @@ def _position_errors(sources, all_means, variances, step, low_bits, density, blo
 def _attempt(sources, all_means, variances, step, low_bits, density, planes, sent, walk, check_bits, blocks, seed, space, sums):  # type: ignore[no-untyped-def]
     np.random.seed(seed)
     samples, q = sources.shape[1], 1 << low_bits
-    _, _, slots, lows, means, masses, trees, shifts, found, resolve_space = space
+    _, _, slots, lows, beliefs, masses, trees, shifts, found, resolve_space = space
+    means = beliefs[0]
     combs = combs_for(density)
     order, x, indices = np.arange(samples), np.empty(samples), np.empty(samples, np.int64)
     point, bits = _point_of(step, q << planes), np.zeros(shifts.shape[1], np.uint8)
@@ -211,8 +212,8 @@ def _attempt(sources, all_means, variances, step, low_bits, density, planes, sen
         for i in range(samples):
             u = np.int64(_level(x[i], point)) + 32768
             r = check_step(r, u, check_bits)
-            slots[i], lows[i], indices[i] = i, u & (q - 1), u
-            weigh(means[i], variances[block, order[i]], lows[i], q, point, density, combs, masses, trees[:, i])
+            slots[i], lows[i], indices[i], beliefs[1, i] = i, u & (q - 1), u, variances[block, order[i]]
+            weigh(means[i], beliefs[1, i], lows[i], q, point, density, combs, masses, trees[:, i])
         polar_ratios.llr_trees(trees, samples)
         shifts[:] = 0
         for p in range(sent.shape[0]):
@@ -224,7 +225,7 @@ def _attempt(sources, all_means, variances, step, low_bits, density, planes, sen
                 shifts[p, i] = bits[i] if sent[p, i] else 0
             polar_ratios.transform(shifts[p])
         tries = block_syndrome.resolve(
-            trees, samples, walk, shifts, means, lows, q, point, check_bits, r >> (16 - check_bits), resolve_space, found
+            trees, samples, walk, shifts, beliefs, density, lows, q, point, check_bits, r >> (16 - check_bits), resolve_space, found
         )
         held = tries > 0
         sums[6] += tries - 1 if held else -tries

@@ -35,8 +35,9 @@ from edge_wz.kernels.polar import check_start, check_step
 LISTS = np.array([1, 8, 32, 128, 512])  # paths, one attempt after the other
 SHORT_LEVEL = 8  # transforms up to which the longest list is tried: there few samples tell, and fewer paths lose the right one
 # What is held against the check: each wrong path of a packet that is, is one more chance for an error that nobody notices.
-CHECKED = 8  # paths of an attempt, the likeliest first
-LIKELY = 7.0  # and none that is worse than the best by more (ln)
+CHECKED = np.array([1, 2, 4, 8, 8])  # paths of each attempt, the likeliest first
+ODDS = 4.0  # ln: and none so unlikely beside the best that, if it passes, it would not be so much likelier right than lucky
+FAR = 0.8  # standard deviations: a path found alone is wrong more often than right where its levels lie farther from the means
 TOLD = 0.999  # as in `decoders.trellis`
 LEAST_VARIANCE = 1e-4
 
@@ -62,26 +63,42 @@ def _check_of(means, lows, count, q, planes, point, check_bits, levels):
 
 
 @njit(cache=True, error_model="numpy")
-def resolve(trees, count, code, shifts, means, lows, q, point, check_bits, wanted, space, levels):
+def _are_far(beliefs, count, levels, point, density):
+    """Whether the levels' squared distances from the means add up to more than expected, by FAR standard deviations.
+
+    Of a sample variance + width^2 / 12 are expected, whatever its low bits, and the spread of it is that of the density."""
+    width, weights, factors = point[SCALE] / abs(point[TAP]), density[:, 0], density[:, 1]
+    second, fourth, excess = np.sum(weights * factors), 3.0 * np.sum(weights * factors * factors), 0.0
+    for i in range(count):
+        low, high = level_cell(levels[i], point[SCALE], point[ROUNDING], point[TAP])
+        excess += (0.5 * (low + high) - beliefs[0, i]) ** 2 / (second * beliefs[1, i] + width * width / 12.0) - 1.0
+    return excess > FAR * math.sqrt(count * (fourth / (second * second) - 1.0))
+
+
+@njit(cache=True, error_model="numpy")
+def resolve(trees, count, code, shifts, beliefs, density, lows, q, point, check_bits, wanted, space, levels):
     """The levels of a block, if its check holds, else those of the best path. Returns how many paths were held against it, negative if none passed.
 
-    `wanted` -1: no check to hold against."""
+    beliefs: float64[2, n], means and variances; `wanted` -1: no check to hold against."""
     steps, edges, level_of_transform = code
     values, metrics, best, tree_space = space
-    tries = 0
-    for size in LISTS:
+    tries, likely = 0, check_bits * math.log(2.0) - ODDS
+    for turn in range(LISTS.shape[0]):
+        size = LISTS[turn]
         if size > values.shape[0]:
             break
         if wanted < 0 and size < LISTS[1]:
             continue
         paths = polar_list.decode(trees, count, level_of_transform, steps, edges, shifts, size, tree_space, values, metrics)
         least = np.min(metrics[:paths])
-        for attempt in range(min(paths, CHECKED)):
+        for attempt in range(min(paths, CHECKED[turn])):
             l = np.argmin(metrics[:paths])
-            if metrics[l] > least + LIKELY:
+            if metrics[l] > least + likely:
                 break
             metrics[l] = np.inf
-            found = _check_of(means, lows, count, q, values[l], point, check_bits, best)
+            found = _check_of(beliefs[0], lows, count, q, values[l], point, check_bits, best)
+            if size == 1 and found >= 0 and _are_far(beliefs, count, best, point, density):
+                break
             tries += 1
             if attempt == 0:
                 levels[:count] = best[:count]
@@ -158,14 +175,14 @@ def _fill_trees(cavities, slots, lows, count, q, point, density, tables, masses,
 @njit(cache=True, error_model="numpy")
 def _resolve_packet(indices, count, check, cavities, point, low_bits, sent, code, check_bits, density, tables, space):
     """Levels of the received samples; whether they are sure."""
-    _, _, slots, lows, means, masses, trees, shifts, found, resolve_space = space
+    _, _, slots, lows, beliefs, masses, trees, shifts, found, resolve_space = space
     q = 1 << low_bits
     cell_tables.prepare(tables, indices.shape[0], cavities[1, indices.shape[0] >> 1], q, point, density)
     _fill_trees(cavities, slots, lows, count, q, point, density, tables, masses, trees)
     for i in range(count):
-        means[i] = cavities[0, slots[i]]
+        beliefs[0, i], beliefs[1, i] = cavities[0, slots[i]], cavities[1, slots[i]]
     coset_shifts(indices, slots, count, low_bits, sent, shifts)
-    return resolve(trees, count, code, shifts, means, lows, q, point, check_bits, check, resolve_space, found) > 0
+    return resolve(trees, count, code, shifts, beliefs, density, lows, q, point, check_bits, check, resolve_space, found) > 0
 
 
 @njit(cache=True, error_model="numpy")
@@ -232,7 +249,7 @@ def workspace(longest: int, d: int, m: int, planes: int, level: int) -> tuple[An
     n, most = 1 << level, int(LISTS[-1] if level <= SHORT_LEVEL else LISTS[-2])
     return (
         np.empty((longest, smoother.store_size(d, m))), np.empty((4, longest)), np.empty(longest, np.int64), np.empty(longest, np.int64),
-        np.empty(longest), np.empty(1 << planes), np.empty((1 << planes, longest), np.float32),
+        np.empty((2, longest)), np.empty(1 << planes), np.empty((1 << planes, longest), np.float32),
         np.zeros((planes, n), np.uint8), np.empty(longest),
         (np.empty((most, n), np.uint8), np.empty(most), np.empty(longest), polar_list.workspace(most, level)),
     )  # fmt: skip
