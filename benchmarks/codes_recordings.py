@@ -4,10 +4,10 @@
                                           [--level-checks 8,4] [--states 64] [--json FILE] [--refined FILE]
 
 Payload bits per sample, checks of levels and blocks included; neighbours are the true columns for all three, and every step is the design's own
-choice on the first half. `wrong`: share of the packets of the second half with a wrong or unresolved level, `of error`: the share of the squared
-error in them, `expected`: of packets, what the design of `syndrome` counted on. `right`: rmse of the other packets. `refined`: bits of `predictive`
-with decoder `auto` in packets of the same size at the rmse of the row, off a line through the steps around it, each designed by itself; they
-take long, and `--refined` names a file that keeps them from run to run.
+choice on the first half. `wrong`: packets of the second half with a wrong or unresolved level, `behind`: those of them right behind another,
+`of error`: the share of the squared error in them, `expected`: the share of packets that the design of `syndrome` counted on. `right`: rmse of the
+other packets. `refined`: bits of `predictive` with decoder `auto` in packets of the same size at the rmse of the row, off a line through the steps
+around it, each designed by itself; they take long, and `--refined` names a file that keeps them from run to run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from training.transmission import transmit, true_levels
 SHOWN = ("ptb_4", "pm25_16", "m35_.1", "m47_.1")  # the step of a case is not the codes': one case of each recording does
 SPACING = 1.25  # between two steps of `predictive`
 AROUND, AROUND_SHORT, SHORT = 2, 4, 3000  # steps that a line goes through; single ones scatter where a half has some hundred samples
-COLUMNS = ("recording", "N", "code", "bits", "rmse", "wrong", "of error", "expected", "right", "refined", "bits / refined")
+COLUMNS = ("recording", "N", "code", "bits", "rmse", "wrong", "behind", "of error", "expected", "right", "refined", "bits / refined")
 
 
 def measured(model: Model, test: Recording) -> dict[str, Any]:
@@ -51,7 +51,8 @@ def measured(model: Model, test: Recording) -> dict[str, Any]:
     wrong = np.logical_or.reduceat(off, starts)
     inside, there = np.add.reduceat(squares, starts), np.add.reduceat(source.present, starts, dtype=np.int64)
     right = float(np.sqrt(inside[~wrong].sum() / max(there[~wrong].sum(), 1)))
-    return row | {"wrong": f"{wrong.sum()}/{len(wrong)}", "of error": float(inside[wrong].sum() / inside.sum()), "right": right}
+    behind = int(np.count_nonzero(wrong[1:] & wrong[:-1]))
+    return row | {"wrong": f"{wrong.sum()}/{len(wrong)}", "behind": behind, "of error": float(inside[wrong].sum() / inside.sum()), "right": right}
 
 
 @dataclass
