@@ -39,7 +39,9 @@ MOST_RUNGS = 24  # on either side of the start
 MOST_FAILURES = 6e-3
 START_ERRORS = 0.5  # sum of the error probabilities of all positions that are not sent, at the step the ladder starts from
 TRIAL_SAMPLES, MORE_TRIALS = 600_000, 4  # of a step; so many times more where less than FEW blocks fail
-LEAST_BLOCKS, FEW = 1000, 0.1
+LEAST_BLOCKS, FEW = 1000, 0.03
+PAST = 1.1  # no larger step is tried than one whose cells alone make so many times the least error seen
+TRIALS_PER_PACKET, FEWEST_TRIALS = 8, 400  # at most so many of each packet recorded: more would tell nothing new
 POSITION_SAMPLES = 400_000
 SEED = 4711
 ROUND_GAIN = 0.97  # of the error: a second round of smoothing has to save so much
@@ -157,46 +159,56 @@ def tuned(pool: trials.Pool, rate: float, parts: SyndromeParts) -> Point:
 
 
 def _ladder(pool: trials.Pool, start: float, total_bits: int, parts: SyndromeParts) -> list[Rung]:
-    """Down from `start` to a step at which many blocks fail, and up to two at which none does."""
+    """Down from `start` to a step at which many blocks fail, and up to two at which none does or larger cells cost more."""
     factor = float(np.exp(LADDER * min(1.0, np.sqrt(LADDER_SAMPLES / parts.packet_samples))))
     rungs = [_rung(pool, start, total_bits, parts)]
     while rungs[0].share < FEW and rungs[0].step > 1.0 and len(rungs) < MOST_RUNGS:
         rungs.insert(0, _rung(pool, max(rungs[0].step / factor, 1.0), total_bits, parts))
     below = len(rungs)
-    while any(rung.outcome.failed for rung in rungs[-2:]) and len(rungs) < below + MOST_RUNGS:
+    while any(rung.outcome.failed for rung in rungs[-2:]) and not _are_past(rungs) and len(rungs) < below + MOST_RUNGS:
         rungs.append(_rung(pool, rungs[-1].step * factor, total_bits, parts))
     return rungs
+
+
+def _are_past(rungs: list[Rung]) -> bool:
+    least = min(rung.outcome.cell_mse + rung.share * min(rung.outcome.path_mse, rung.outcome.rough_mse) for rung in rungs)
+    return rungs[-1].outcome.cell_mse > PAST * least
 
 
 def _rung(pool: trials.Pool, step: float, total_bits: int, parts: SyndromeParts) -> Rung:
     code = code_for(pool, step, total_bits, parts)
     walk = code_of(code.sent.reshape(len(code.sent), parts.packet_samples), parts.packet_samples, code.planes)
-    blocks = max(TRIAL_SAMPLES // parts.packet_samples, 100)
+    most = max(TRIALS_PER_PACKET * len(pool.sources), FEWEST_TRIALS)
+    blocks = min(max(TRIAL_SAMPLES // parts.packet_samples, 100), most)
     rung = Rung(step, code, trials.attempt(pool, step, code.low_bits, code.planes, code.sent, walk, parts.check_bits, blocks))
     if rung.share >= FEW:
         return rung
-    blocks = max(MORE_TRIALS * blocks, min(LEAST_BLOCKS, MORE_TRIALS**2 * blocks))
+    blocks = min(max(MORE_TRIALS * blocks, min(LEAST_BLOCKS, MORE_TRIALS**2 * blocks)), most)
     return replace(rung, outcome=trials.attempt(pool, step, code.low_bits, code.planes, code.sent, walk, parts.check_bits, blocks))
 
 
 def failure_line(rungs: list[Rung], packet_samples: int) -> np.ndarray:
-    """Chance of a failure at each rung: the likeliest probit line in the logarithm of the step.
+    """Chance of a failure at each rung: the likeliest probit curve in the logarithm of the step, straight or, as tails are, less steep in the end.
 
     It falls by no more than the square root of 2 n over a logarithm of one: that would be a code without loss (Strassen 1962; the density
-    of a Gaussian has a varentropy of 1/2), and few failures make a line that is too hopeful."""
+    of a Gaussian has a varentropy of 1/2), and few failures make a curve that is too hopeful."""
     logs = np.log([rung.step for rung in rungs])
     blocks, counts = (np.array(column, float) for column in zip(*((rung.outcome.blocks, rung.outcome.failed) for rung in rungs), strict=True))
     if not counts.any():
         return 0.5 / (blocks + 1)
-    centred = logs - logs.mean()
+    width = max(float(logs[-1] - logs[0]), 1e-9)
+    places = (logs - logs[0]) / width
 
-    def unlikelihood(line: np.ndarray) -> float:
-        probits = line[0] + line[1] * centred
-        return -float(counts @ log_ndtr(probits) + (blocks - counts) @ log_ndtr(-probits))
+    def probits(curve: np.ndarray) -> np.ndarray:
+        start, fall, bend = curve
+        return np.asarray(start - fall * (places - 0.5 * bend * places**2))
 
-    steepest = float(np.sqrt(2 * packet_samples))
-    fitted = minimize(unlikelihood, [-1.0, -0.5 * steepest], bounds=[(-20.0, 20.0), (-steepest, 0.0)]).x
-    return np.asarray(ndtr(fitted[0] + fitted[1] * centred))
+    def unlikelihood(curve: np.ndarray) -> float:
+        return -float(counts @ log_ndtr(probits(curve)) + (blocks - counts) @ log_ndtr(-probits(curve)))
+
+    steepest = float(np.sqrt(2 * packet_samples)) * width
+    fitted = minimize(unlikelihood, [-1.0, 0.5 * steepest, 0.1], bounds=[(-20.0, 20.0), (0.0, steepest), (0.0, 1.0)]).x
+    return np.asarray(ndtr(probits(fitted)))
 
 
 def _when_failed(rungs: list[Rung]) -> tuple[float, float]:

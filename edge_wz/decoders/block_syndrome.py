@@ -36,7 +36,7 @@ LISTS = np.array([1, 8, 32, 128, 512])  # paths, one attempt after the other
 SHORT_LEVEL = 8  # transforms up to which the longest list is tried: there few samples tell, and fewer paths lose the right one
 # What is held against the check: each wrong path of a packet that is, is one more chance for an error that nobody notices.
 CHECKED = np.array([1, 2, 4, 8, 8])  # paths of each attempt, the likeliest first
-ODDS = 4.0  # ln: and none so unlikely beside the best that, if it passes, it would not be so much likelier right than lucky
+ODDS = 1.0  # ln: and none so unlikely beside the best that, if it passes, it would not be so much likelier right than lucky
 FAR = 0.8  # standard deviations: a path found alone is wrong more often than right where its levels lie farther from the means
 TOLD = 0.999  # as in `decoders.trellis`
 LEAST_VARIANCE = 1e-4
