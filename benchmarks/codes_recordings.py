@@ -13,6 +13,7 @@ around it, each designed by itself; they take long, and `--refined` names a file
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -126,6 +127,7 @@ def rows(case: Case, folder: Path, size: int, options: Any) -> Iterator[dict[str
             row |= {"expected": training["block_failures"]} if "block_failures" in training else {}
             if model.node.scheme == "trellis":
                 row["code"] += f", {1 << model.node.memory} states" + (", followed" if model.provenance["survivors"] else "")
+            print(f"{row['code']}: {row['bits']:.3f} bits, rmse {row['rmse']:.4g}, {row['wrong']} wrong; now its rival", file=sys.stderr, flush=True)
             row["refined"] = refined.bits_at(row["rmse"])
             row["bits / refined"] = row["bits"] / row["refined"] if row["refined"] else "-"
         except EdgeWzError as error:
