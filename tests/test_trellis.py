@@ -13,10 +13,12 @@ from edge_wz.codec.side_information import SideInformation
 from edge_wz.decoders import cells, cosets
 from edge_wz.errors import DesignError, FormatError
 from edge_wz.formats import blob, bundle
+from edge_wz.formats.sections.trellis import stride_of
 from edge_wz.model import Model, Propagation, StateSpace
+from firmware_sim.field import pair_source
 from tests.decoder_models import LSB, in_lsb, nested_point, pair
 from tests.stream_parts import packets_of
-from training import design_trellis
+from training import design_trellis, trellis_colour
 from training.transmission import Received, transmit, true_levels
 
 LIMIT_FIG5_DB = 17.09  # Wyner-Ziv limit of the SQNR at rate 0; 6.02 dB more for each bit
@@ -60,6 +62,30 @@ def test_levels_are_the_encoders():
     codes, _ = made.node.to_codes(x)
     assert np.mean(result.levels != true_levels(made.node, codes, np.ones(8192, bool))) < 1e-3
     assert np.mean(result.flags == RESOLVED) > 0.99
+
+
+@pytest.mark.parametrize("packet_samples", [64, 63])
+def test_chains_of_a_stride_decode_as_one_code_each(packet_samples):
+    """One chain of 64 or three of 21; absent samples leave other numbers of samples, and so of chains."""
+    code = design_trellis.code_of(8, 3)
+    assert code == (9, 0o1011, 0o100) and stride_of(*code[1:]) == 3
+    made = dataclasses.replace(model(packet_samples), node=blob.make_trellis(packet_samples, 100, 8, LSB, 0.0, code, [nested_point(0.27, 2)]))
+    _, x, y = pair("fig5", 64 * 63, 1)
+    codes, _ = made.node.to_codes(x)
+    present = np.random.default_rng(2).random(len(x)) < 0.99
+    result, _ = decode(made, transmit(made.node, codes, present), SideInformation.of(y[:, None]))
+    wrong = (result.levels != true_levels(made.node, codes, present))[present]
+    assert present.mean() < 1 and np.mean(wrong) < 1e-3
+
+
+def test_stride_and_rounds_by_the_colour_of_a_source():
+    """What neighbours leave open of fig5 is white; of fig6 they tell 0.5 dB less than the other samples do."""
+    white, coloured = pair_source("fig5").state_space(), pair_source("fig6").state_space()
+    assert trellis_colour.told_by_others(white, 0.0) == pytest.approx(1.0, abs=1e-3)
+    assert trellis_colour.told_by_others(coloured, 0.0) == pytest.approx(1.13, abs=0.01)
+    assert trellis_colour.stride_for(white, 0.0, 3, 4096) == 1
+    assert [trellis_colour.stride_for(coloured, 0.0, memory, 4096) for memory in (3, 5, 6, 8)] == [3, 2, 1, 1]
+    assert trellis_colour.stride_for(coloured, 0.0, 3, 48) == 1  # chains of 24 and 16 are too short
 
 
 def test_splits_between_packets_change_no_bit():

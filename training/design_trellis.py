@@ -16,14 +16,17 @@ from edge_wz.codec import schemes, syndrome, trellis
 from edge_wz.codec.indices import flatten
 from edge_wz.codec.reconstruction import Decoder, Reconstruction
 from edge_wz.codec.side_information import SideInformation
+from edge_wz.decoders import bcjr
 from edge_wz.errors import DesignError
 from edge_wz.formats.blob import make_trellis
 from edge_wz.formats.layout import MAX_TRELLIS_MODULUS
+from edge_wz.formats.sections.trellis import stride_of
 from edge_wz.kernels.nested_quantizer import STATE_SLOTS
 from edge_wz.model import Model, Propagation, StateSpace
 from training.design_nested import nested_point
 from training.material import Figures, Material, bins_of
 from training.state_space import prediction_variance
+from training.trellis_colour import WHITE, stride_for, told_by_others
 
 CODES = {  # states: (memory, h0, h1)
     4: (2, 0o5, 0o2), 8: (3, 0o13, 0o4), 16: (4, 0o23, 0o4), 32: (5, 0o45, 0o10), 64: (6, 0o103, 0o24),
@@ -39,13 +42,13 @@ SETTLE_STEP = 1.035
 COARSE = 1.18  # between two steps of the first scan
 SCAN = range(-3, 6)
 REFINEMENTS = 2
-MOST_ROUNDS = 3
+ROUNDS, STRIDING_ROUNDS = 3, 2  # where samples tell each other something; what the last of them saves is rare, dear and seldom seen in a design
 PAST_TELLS = 2.0  # times the variance left open by the own past and the neighbours together
 WIDE, DESCENT, MOST_RUNGS = 4.0, 1.1, 16  # where a descent starts, over `first_step`, and how it goes on
 RIGHT = 1.25  # times the error that the decoder expects
 FOLLOWED_SAMPLES = 20_000
 FIRST_PACKETS, HOPELESS = 16, 100.0
-ROUND_GAIN = 0.99  # of the error: another round has to save so much
+ROUND_LOSS = 1.01  # of the error: more rounds may not cost so much
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +69,11 @@ def states_for(packet_samples: int, followed: bool = False) -> int:
     return max((start, states) for start, states in table if start <= packet_samples)[1]
 
 
-def code_of(states: int) -> tuple[int, int, int]:
+def code_of(states: int, stride: int = 1) -> tuple[int, int, int]:
     if states not in CODES:
         raise DesignError(f"no code of {states} states; there are {', '.join(map(str, CODES))}")
-    return CODES[states]
+    memory, h0, h1 = CODES[states]
+    return memory * stride, bcjr.spread(h0, stride), bcjr.spread(h1, stride)
 
 
 def check_rate(rate: float) -> int:
@@ -211,18 +215,14 @@ def first_step(space: StateSpace, q: int) -> float:
 
 
 def tuned(parts: TrellisParts, material: Material, moduli: list[int]) -> tuple[TrellisParts, list[float]]:
-    """Steps (LSB) of all rate points, and the parts with as many rounds as pay at the first of them."""
+    """Steps (LSB) of all rate points, and the parts with more rounds where the first of them bears it."""
     tail, most = _tail(material, TUNE_SAMPLES), _tail(material, SETTLE_SAMPLES)
-    best: tuple[float, TrellisParts, float] | None = None
-    for rounds in range(1, MOST_ROUNDS + 1):
-        candidate = replace(parts, rounds=rounds)
+    chosen, first = parts, tuned_step(parts, tail, moduli[0])
+    if told_by_others(parts.space, first * first / 12) > WHITE:
+        candidate = replace(parts, rounds=ROUNDS if stride_of(*parts.code[1:]) == 1 else STRIDING_ROUNDS)
         step = tuned_step(candidate, tail, moduli[0])
-        error = measure(build(candidate, tail, [nested_point(step, moduli[0])]), tail).mse
-        if best is not None and error > ROUND_GAIN * best[0]:
-            break
-        best = error, candidate, step
-    assert best is not None
-    _, chosen, first = best
+        before, after = (measure(build(one, tail, [nested_point(at, moduli[0])]), tail).mse for one, at in ((parts, first), (candidate, step)))
+        chosen, first = (candidate, step) if after < ROUND_LOSS * before else (parts, first)
     steps = [first, *(tuned_step(chosen, tail, q) for q in moduli[1:])]
     return chosen, [settled_step(chosen, most, q, step) for q, step in zip(moduli, steps, strict=True)]
 
@@ -241,8 +241,11 @@ def design_trellis(
     kind, values = targets
     moduli = [check_rate(rate) for rate in values] if kind == "rate" else []
     steps = [max(step / material.scale, 1.0) for step in values] if kind == "step" else []
-    led = led_by_past(space, steps[0] if steps else first_step(space, moduli[0]))
+    start = steps[0] if steps else first_step(space, moduli[0])
+    led = led_by_past(space, start)
     code = code_of(states or states_for(packet_samples, led))
+    if not led and not follow:
+        code = code_of(1 << code[0], stride_for(space, start * start / 12, code[0], packet_samples))
     parts = TrellisParts(space, code, packet_samples, level_check_bits, hello_every, survivors=int(led or follow))
     if steps:
         moduli = [covering_modulus(parts, material, step) for step in steps]
@@ -259,7 +262,8 @@ def design_trellis(
             "bits": float(np.log2(2 * point.modulus)), "q": point.modulus, "step": point.step * material.scale,
             "sqnr_db": round(figures.sqnr_db, 3), "rmse": float(np.sqrt(figures.mse)), "wrong_levels": figures.wrong_cells,
         })
-    provenance = {"states": 1 << code[0], "rounds": parts.rounds, "survivors": parts.survivors}
+    stride = stride_of(*code[1:])
+    provenance = {"states": 1 << code[0] // stride, "stride": stride, "rounds": parts.rounds, "survivors": parts.survivors}
     return replace(model, measured={"training": rows}, provenance=provenance)
 
 

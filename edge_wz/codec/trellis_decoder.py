@@ -16,6 +16,7 @@ from edge_wz.codec.side_information import SideInformation
 from edge_wz.codec.state_space import Predictor, require_state_space
 from edge_wz.decoders import bcjr, smoother, survivors, trellis
 from edge_wz.decoders.cells import MODULUS
+from edge_wz.formats.sections.trellis import stride_of
 from edge_wz.model import Model, NodeModel
 
 COSETS = 4
@@ -29,7 +30,7 @@ class Trellis:
         self._predictor = Predictor(require_state_space(model))
         self._points = cell_table(model, "trellis")
         self._points[:, MODULUS] *= COSETS
-        self._code = _prepared_code(node)
+        self._code, self._memory = _prepared_code(node), node.memory
         self._dims, self._packet_samples = smoother.dims_of(*self._predictor.sizes), node.packet_samples
         self._rounds = 1 if model.propagation is None else model.propagation.rounds
         self._survivors = model.propagation is not None and bool(model.propagation.survivors)
@@ -44,7 +45,7 @@ class Trellis:
         out, belief, p = Decoded.empty(indices.values.size), state.copy(), self._predictor
         edges = self._edges(indices)
         longest = int(np.diff(edges).max(initial=1))
-        walks = survivors.work_space(longest if self._survivors else 0, *p.sizes, self._code[1])
+        walks = survivors.work_space(longest if self._survivors else 0, *p.sizes, self._memory)
         trellis.decode(
             self._dims, belief, p.F, p.G, p.mean, indices.values, indices.rate_points, edges, self._points, self._code, self._rounds,
             bcjr.LEAST_MASS, self._max_error, trellis.work_space(longest, *p.sizes, self._code[1]), walks, side.values, side.sigmas,
@@ -62,7 +63,10 @@ class Trellis:
         return edges if len(pieces) == 1 else np.sort(np.concatenate(pieces))
 
 
-def _prepared_code(node: NodeModel) -> tuple[np.ndarray, int, int, int, tuple[int, int]]:
+def _prepared_code(node: NodeModel) -> tuple[np.ndarray, int, int, int, tuple[int, int], int]:
     """What `decoders.trellis` calls the code."""
     a, b = bcjr.leader_polynomials(node.h0, node.h1)
-    return bcjr.branch_labels(node.h0, node.h1, node.memory), node.memory, a, b, (node.h0, node.h1)
+    stride = stride_of(node.h0, node.h1)
+    memory = node.memory // stride
+    labels = bcjr.branch_labels(bcjr.thinned(node.h0, stride), bcjr.thinned(node.h1, stride), memory)
+    return labels, memory, a, b, (node.h0, node.h1), stride

@@ -7,9 +7,15 @@ into the packet's other end, and then count. Unlike `decoders.posterior`, which 
 
     code words: z0 = h1 u, z1 = h0 u    leader: z0 = a s, z1 = b s with a h0 + b h1 = 1    (polynomials mod 2, circular)
 
+Codes whose taps are all `stride` samples apart are as many codes as that, one after the other's samples in turn: a packet's samples are taken in
+chains, each step `stride` samples on, around the packet. Between two samples of a chain lie those of others, so that what makes one sample
+hard to tell makes its neighbours in the chain hard no more.
+
 References: Bahl, Cocke, Jelinek, Raviv (1974); Anderson and Hladik, "Tailbiting MAP decoders" (1998); Forney, "Coset codes" (1988) for
 cosets by leaders; Ungerboeck (1982) for the codes.
 """
+
+import math
 
 import numpy as np
 from numba import njit, uint64
@@ -33,6 +39,16 @@ def leader_polynomials(h0: int, h1: int) -> tuple[int, int]:
                 break
         rows = [(second, c, d), (first, a, b)]
     return rows[0][1], rows[0][2]
+
+
+def thinned(taps: int, stride: int) -> int:
+    """`spread` undone."""
+    return sum((taps >> place & 1) << place // stride for place in range(0, taps.bit_length(), stride))
+
+
+def spread(taps: int, stride: int) -> int:
+    """The polynomial with each power of D times `stride`."""
+    return sum((taps >> place & 1) << place * stride for place in range(taps.bit_length()))
 
 
 def branch_labels(h0: int, h1: int, memory: int) -> np.ndarray:
@@ -143,3 +159,20 @@ def coset_posteriors(masses, leaders, labels, memory, rows, even, odd, posterior
         scale = one / (posteriors[n, 0] + posteriors[n, 1] + posteriors[n, 2] + posteriors[n, 3])
         for z in range(4):
             posteriors[n, z] *= scale
+
+
+@njit(cache=True, error_model="numpy")
+def interleaved_posteriors(masses, leaders, stride, labels, memory, rows, even, odd, chain, posteriors):
+    """`coset_posteriors` of a code of this stride. chain: work space (masses, leaders, posteriors of as many samples)."""
+    samples, chains = masses.shape[0], math.gcd(stride, masses.shape[0])
+    chain_masses, chain_leaders, found = chain
+    length = samples // chains
+    for first in range(chains):
+        n = first
+        for i in range(length):
+            chain_leaders[i], chain_masses[i] = leaders[n], masses[n]
+            n = (n + stride) % samples
+        coset_posteriors(chain_masses[:length], chain_leaders, labels, memory, rows, even, odd, found)
+        for i in range(length):
+            posteriors[n] = found[i]
+            n = (n + stride) % samples

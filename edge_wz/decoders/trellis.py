@@ -10,12 +10,13 @@ Reference: Minka, "Expectation propagation for approximate Bayesian inference" (
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from edge_wz.decoders import smoother, survivors
-from edge_wz.decoders.bcjr import coset_posteriors, find_leaders
+from edge_wz.decoders.bcjr import coset_posteriors, find_leaders, interleaved_posteriors
 from edge_wz.decoders.cells import (
     CONCEALED,
     MODULUS,
@@ -34,14 +35,15 @@ from edge_wz.decoders.cosets import COMB_ROWS, coset_masses, given_code
 TOLD = 0.999  # a site is kept if the code narrowed the variance to less than this share
 
 
-def work_space(longest: int, d: int, m: int, memory: int) -> tuple[np.ndarray, ...]:
-    """For packets of up to `longest` samples."""
+def work_space(longest: int, d: int, m: int, memory: int) -> tuple[Any, ...]:
+    """For packets of up to `longest` samples. memory: of one chain."""
     counts, floats = (longest,), (longest, 4)
     return (
         np.empty((longest, smoother.store_size(d, m))), np.empty((4, longest)), np.empty(counts, np.int64), np.empty(counts),
         np.empty(counts, np.int64), np.empty(counts, np.int64), np.empty(floats), np.empty(floats, np.float32),
         np.empty(floats, np.float32), np.empty((longest + 1, 1 << memory), np.float32), np.empty(1 << memory, np.float32),
         np.empty(1 << memory, np.float32), np.empty((COMB_ROWS, longest)), np.empty(counts), np.empty((4, 4)),
+        (np.empty(floats, np.float32), np.empty(counts, np.int64), np.empty(floats, np.float32)),
     )  # fmt: skip
 
 
@@ -96,20 +98,23 @@ def decode_packet(
     """All samples of one packet; `state` becomes that behind it. indices: int32[T], NO_LEVEL where nothing was received. `walks`: work space
     of `survivors`, for no samples where propagation starts from nothing."""
     samples = indices.shape[0]
-    store, gaussians, slots, lows, syndromes, leaders, masses, floored, posteriors, rows, even, odd, comb, weights, scratch = space
-    labels, memory, a, b, taps = code
+    store, gaussians, slots, lows, syndromes, leaders, masses, floored, posteriors, rows, even, odd, comb, weights, scratch, chain = space
+    labels, memory, a, b, taps, stride = code
     cavities, sites = gaussians[:2], gaussians[2:]
     after = np.empty_like(state)
     sites[0, :samples], sites[1, :samples] = 0.0, np.inf
     count = _gather(indices, slots, lows, syndromes)
     find_leaders(syndromes, count, a, b, leaders)
-    if memory <= count and samples <= walks[8].shape[0]:
-        survivors.first_levels(state, F, G, mean, side, side_sigmas, indices, point, point[MODULUS], memory, taps, walks, levels)
+    if memory * stride <= count and samples <= walks[8].shape[0]:
+        survivors.first_levels(state, F, G, mean, side, side_sigmas, indices, point, point[MODULUS], memory * stride, taps, walks, levels)
         _first_sites(slots[:count], levels, point, sites)
     for _ in range(rounds if count > 0 else 1):
         smoother.smooth_packet(dims, state, F, G, mean, side, side_sigmas, sites[0], sites[1], cavities[0], cavities[1], store, after)
         reach = coset_masses(cavities[0], cavities[1], slots[:count], lows, point, least, comb, masses, floored, scratch)
-        coset_posteriors(floored[:count], leaders, labels, memory, rows, even, odd, posteriors)
+        if stride == 1:
+            coset_posteriors(floored[:count], leaders, labels, memory, rows, even, odd, posteriors)
+        else:
+            interleaved_posteriors(floored[:count], leaders, stride, labels, memory, rows, even, odd, chain, posteriors)
         given_code(
             cavities[0], cavities[1], slots[:count], lows, point, posteriors, reach, comb, masses, scratch, values, sigmas, levels,
             weights,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -54,6 +55,16 @@ def check(node: NodeModel) -> None:
     nested.check_points(node)
 
 
+def stride_of(h0: int, h1: int) -> int:
+    """The largest k of which all exponents of h0 and h1 are multiples: such a code is k codes that take turns."""
+    return math.gcd(*(place for taps in (h0, h1) for place in range(taps.bit_length()) if taps >> place & 1))
+
+
+def _chains(node: NodeModel) -> str:
+    stride = stride_of(node.h0, node.h1)
+    return f"{1 << node.memory // stride} states" + (f" in {stride} chains" if stride > 1 else "")
+
+
 def is_code(memory: int, h0: int, h1: int) -> bool:
     """Bits 0 and `memory` set in h0 and clear in h1, no further ones, no common factor mod 2."""
     ends = 1 << memory | 1
@@ -68,7 +79,7 @@ def is_code(memory: int, h0: int, h1: int) -> bool:
 
 def describe(node: NodeModel) -> list[Row]:
     return [
-        Row("taps", node.taps, 8), Row("memory nu", node.memory, 8, f"{1 << node.memory} states"),
+        Row("taps", node.taps, 8), Row("memory nu", node.memory, 8, _chains(node)),
         Row("h0", f"{node.h0:o}", 16, "octal"), Row("h1", f"{node.h1:o}", 16, "octal"),
         Row("quantiser", 0, 8, "scalar"), Row("variant", 0, 8, "tail-biting"), nested.points_row(node),
     ]
