@@ -32,7 +32,7 @@ CODES = {  # states: (memory, h0, h1)
     4: (2, 0o5, 0o2), 8: (3, 0o13, 0o4), 16: (4, 0o23, 0o4), 32: (5, 0o45, 0o10), 64: (6, 0o103, 0o24),
     128: (7, 0o235, 0o126), 256: (8, 0o515, 0o362), 1024: (10, 0o3221, 0o472),
 }  # fmt: skip
-STATES_FROM = ((0, 8), (48, 64), (256, 256))  # packet samples from which so many states are the best, as measured
+STATES_FROM = ((0, 8), (32, 64), (256, 256))  # packet samples from which so many states are the best, as measured
 FOLLOWED_STATES_FROM = ((0, 32), (48, 256))  # where packets are followed by `decoders.survivors`
 COSETS = 4
 RANGE_SIGMAS = {0: 4.2, 1: 5.6, 2: 7.2, 3: 8.5}  # 4q steps over the spread of the prediction error, to start from
