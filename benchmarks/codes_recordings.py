@@ -127,7 +127,7 @@ def rows(case: Case, folder: Path, size: int, options: Any) -> Iterator[dict[str
             row |= {"expected": training["block_failures"]} if "block_failures" in training else {}
             if model.node.scheme == "trellis":
                 row["code"] += f", {model.provenance['states']} states" + (", followed" if model.provenance["survivors"] else "")
-            print(f"{row['code']}: {row['bits']:.3f} bits, rmse {row['rmse']:.4g}, {row['wrong']} wrong; now its rival", file=sys.stderr, flush=True)
+            print(f"before its rival is designed: {json.dumps(row)}", file=sys.stderr, flush=True)
             row["refined"] = refined.bits_at(row["rmse"])
             row["bits / refined"] = row["bits"] / row["refined"] if row["refined"] else "-"
         except EdgeWzError as error:
