@@ -37,6 +37,7 @@ SURE_SIGMAS = 14.0  # width of all planes together
 LADDER, LADDER_SAMPLES = 0.012, 1024  # between the logarithms of two steps, for packets up to so long; in longer ones failures set in faster
 MOST_RUNGS = 24  # on either side of the start
 MOST_FAILURES = 6e-3
+TIE = 1.01  # of the error: steps as good as equal, of which the largest fails least
 START_ERRORS = 0.5  # sum of the error probabilities of all positions that are not sent, at the step the ladder starts from
 TRIAL_SAMPLES, MORE_TRIALS = 600_000, 4  # of a step; so many times more where less than FEW blocks fail
 LEAST_BLOCKS, FEW = 1000, 0.03
@@ -151,7 +152,7 @@ def tuned(pool: trials.Pool, rate: float, parts: SyndromeParts) -> Point:
     scales = np.array([(rung.step / rungs[0].step) ** 2 for rung in rungs])
     costs = np.array([rung.outcome.cell_mse for rung in rungs]) + (chances * failed_mse + unnoticed * path_mse) * scales
     costs[chances > MOST_FAILURES] = np.inf
-    best = int(np.argmin(costs)) if np.isfinite(costs).any() else len(rungs) - 1
+    best = int(np.flatnonzero(costs <= TIE * costs.min())[-1]) if np.isfinite(costs).any() else len(rungs) - 1
     chosen = rungs[best]
     q, shift, rounding, taps = nested_point(max(chosen.step, 1.0), 1 << chosen.code.low_bits)
     fields = (q, shift, rounding, taps, chosen.code.sent)
