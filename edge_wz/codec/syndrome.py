@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_wz.codec.blocks import NO_LEVEL, payload_bytes
-from edge_wz.kernels import nested_quantizer, polar
+from edge_wz.codec import nested
+from edge_wz.codec.blocks import payload_bytes
+from edge_wz.kernels import polar
 from edge_wz.model import NodeModel, SyndromeRatePoint
 
 
@@ -28,13 +29,7 @@ def encode(
 ) -> tuple[list[bytes], int]:
     """Payloads of codes int16[B, N] (only the last count may be below N), and how many samples saturated."""
     point: SyndromeRatePoint = node.rate_points[rate_point]
-    bins = np.full(codes.shape, NO_LEVEL, dtype=np.int32)
-    turns = np.zeros(codes.shape, dtype=np.int32)
-    total = int(counts.sum())
-    saturated = nested_quantizer.quantize_stream(
-        codes.reshape(-1)[:total], present.reshape(-1)[:total], point.taps, point.shift, point.rounding, point.modulus,
-        state, bins.reshape(-1)[:total], turns.reshape(-1)[:total],
-    )  # fmt: skip
+    bins, turns, saturated = nested.quantize(point, codes, present, counts, state)
     out = np.zeros((len(codes), max_payload_bytes(node, rate_point) + 1), dtype=np.uint8)
     sizes = np.zeros(len(codes), dtype=np.int32)
     planes = np.zeros((len(point.sent), polar.transform_words_of(node.packet_samples)), dtype=np.int64)

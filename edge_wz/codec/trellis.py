@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_wz.codec.blocks import NO_LEVEL, payload_bytes
-from edge_wz.kernels import nested_quantizer, trellis_quantizer
+from edge_wz.codec import nested
+from edge_wz.kernels import trellis_quantizer
 from edge_wz.model import NestedRatePoint, NodeModel
 
 
@@ -24,18 +24,9 @@ def encode(
 ) -> tuple[list[bytes], int]:
     """Payloads of codes int16[B, N] (only the last count may be below N), and how many samples saturated."""
     point: NestedRatePoint = node.rate_points[rate_point]
-    bins = np.full(codes.shape, NO_LEVEL, dtype=np.int32)
-    turns = np.zeros(codes.shape, dtype=np.int32)
-    total = int(counts.sum())
-    saturated = nested_quantizer.quantize_stream(
-        codes.reshape(-1)[:total], present.reshape(-1)[:total], point.taps, point.shift, point.rounding, point.modulus,
-        state, bins.reshape(-1)[:total], turns.reshape(-1)[:total],
-    )  # fmt: skip
+    bins, turns, saturated = nested.quantize(point, codes, present, counts, state)
     trellis_quantizer.add_syndromes(bins, turns, node.h0, node.h1)
-    out = np.zeros((len(codes), max_payload_bytes(node, rate_point)), dtype=np.uint8)
-    sizes = np.zeros(len(codes), dtype=np.int32)
-    nested_quantizer.pack_packets(bins, turns, 2 * point.modulus, node.level_check_bits, out, sizes)
-    return payload_bytes(out, sizes), saturated
+    return nested.pack(bins, turns, 2 * point.modulus, node.level_check_bits, max_payload_bytes(node, rate_point)), saturated
 
 
 def parse(
@@ -43,10 +34,4 @@ def parse(
 ) -> dict[str, np.ndarray]:
     """Columns `values` (the indices), `checks`, `status` of the payloads data[offsets[p]:offsets[p+1]]."""
     point: NestedRatePoint = node.rate_points[rate_point]
-    indices = np.empty(present.shape, dtype=np.int32)
-    checks = np.empty(len(counts), dtype=np.int32)
-    status = np.empty(len(counts), dtype=np.int32)
-    nested_quantizer.unpack_packets(
-        data, offsets, present, counts, 2 * point.modulus, node.level_check_bits, indices, checks, status
-    )
-    return {"values": indices, "checks": checks, "status": status}
+    return nested.unpack(data, offsets, counts, present, 2 * point.modulus, node.level_check_bits)
