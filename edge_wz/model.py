@@ -202,12 +202,17 @@ class RefinementModel:
     density: np.ndarray
 
 
+GAUSSIAN = frozen([[1.0, 1.0]], np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Propagation:
-    """For `trellis`: how many rounds of expectation propagation its decoder makes; `survivors` 1: from the levels of `decoders.survivors` on."""
+    """For `trellis`: how many rounds of expectation propagation its decoder makes; `survivors` 1: from the levels of `decoders.survivors` on.
+    `density`: (K, 2) the source around what is foretold of it: weights, and factors of the variance."""
 
     rounds: int
     survivors: int = 0
+    density: np.ndarray = field(default_factory=lambda: GAUSSIAN)
 
 
 @dataclass(frozen=True, eq=False)

@@ -199,11 +199,45 @@ def moments(mean, sigma, low, point, posteriors):
     return masses[0], results
 
 
+def mixed(made: Model, density) -> Model:
+    return dataclasses.replace(made, propagation=Propagation(1, 0, np.array(density, dtype=float)))
+
+
+def test_two_gaussians_that_are_one():
+    """The sums over cosets of a mixture, against the combs of one Gaussian, whose three points to a cell do for narrow cells."""
+    made = model(64, 8, rate=4, step=0.06, check_bits=0)
+    _, received, side = sent(made, 4096)
+    (one, _), (two, _) = decode(made, received, side), decode(mixed(made, [[0.5, 1.0], [0.5, 1.0]]), received, side)
+    assert np.array_equal(one.levels, two.levels) and np.array_equal(one.flags, two.flags)
+    np.testing.assert_allclose(two.values, one.values, atol=1e-3)
+    np.testing.assert_allclose(two.sigmas, one.sigmas, rtol=0.01, atol=1e-3)
+
+
+def test_a_neighbour_that_goes_wrong_now_and_then():
+    """One sample in a hundred of the neighbour is off by some ten times its noise."""
+    made, samples = model(64, 8, step=0.22, check_bits=0), 64 * 400
+    x, received, side = sent(made, samples)
+    rng = np.random.default_rng(4)
+    off = SideInformation.of(np.where(rng.random(samples) < 0.01, side.values[:, 0] + rng.normal(0, 1.0, samples), side.values[:, 0])[:, None])
+    errors = [
+        float(np.mean(np.square(decode(one, received, off)[0].values - x))) for one in (made, mixed(made, [[0.99, 1.0], [0.01, 47.0]]))
+    ]
+    assert errors[1] < 0.95 * errors[0]
+
+
+@pytest.mark.parametrize("density", [[[1.0, 0.0]], [[1.0, 1.0, 1.0]], [[-0.1, 1.0], [1.1, 1.0]]])
+def test_densities_that_are_none(tmp_path, density):
+    with pytest.raises(FormatError, match="propagation.density"):
+        bundle.save(tmp_path / "m.ewz", mixed(model(), density))
+
+
 def test_bundles_travel(tmp_path):
-    made = model(64, 64, rounds=3)
+    made = model(64, 64)
+    made = dataclasses.replace(made, propagation=Propagation(3, 0, np.array([[0.9, 0.5], [0.1, 5.5]])))
     bundle.save(tmp_path / "m.ewz", made)
     again = bundle.load(tmp_path / "m.ewz")
     assert again.node.blob == made.node.blob and again.propagation.rounds == 3
+    assert np.array_equal(again.propagation.density, made.propagation.density)
     assert (again.node.memory, again.node.h0, again.node.h1) == (6, 0o103, 0o24)
 
 

@@ -8,7 +8,7 @@ Codes: Ungerboeck's one-dimensional ones, `edge_wz.decoders.bcjr` has the refere
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,10 +22,11 @@ from edge_wz.formats.blob import make_trellis
 from edge_wz.formats.layout import MAX_TRELLIS_MODULUS
 from edge_wz.formats.sections.trellis import stride_of
 from edge_wz.kernels.nested_quantizer import STATE_SLOTS
-from edge_wz.model import Model, Propagation, StateSpace
+from edge_wz.model import GAUSSIAN, Model, Propagation, StateSpace
 from training.design_nested import nested_point
 from training.material import Figures, Material, bins_of
 from training.state_space import prediction_variance
+from training.syndrome_trials import fit_density, gather
 from training.trellis_colour import WHITE, stride_for, told_by_others
 
 CODES = {  # states: (memory, h0, h1)
@@ -47,6 +48,8 @@ PAST_TELLS = 2.0  # times the variance left open by the own past and the neighbo
 WIDE, DESCENT, MOST_RUNGS = 4.0, 1.1, 16  # where a descent starts, over `first_step`, and how it goes on
 RIGHT = 1.25  # times the error that the decoder expects
 FOLLOWED_SAMPLES = 20_000
+DENSITY_SAMPLES, DENSITY_SEED = 100_000, 1
+MIXTURE_GAIN, DENSITY_GAIN = 0.004, 0.97  # nats per sample, and of the error: what two Gaussians have to save
 FIRST_PACKETS, HOPELESS = 16, 100.0
 ROUND_LOSS = 1.01  # of the error: more rounds may not cost so much
 
@@ -62,6 +65,7 @@ class TrellisParts:
     hello_every: int
     rounds: int = 1
     survivors: int = 0
+    density: np.ndarray = field(default_factory=lambda: GAUSSIAN)
 
 
 def states_for(packet_samples: int, followed: bool = False) -> int:
@@ -90,7 +94,8 @@ def build(parts: TrellisParts, material: Material, points: list[tuple[int, int, 
         parts.packet_samples, parts.hello_every, parts.level_check_bits, material.scale, material.offset, parts.code, points
     )
     side = tuple(f"y{k}" for k in range(material.side.shape[1]))
-    return Model(node=node, decoder="trellis", side=side, state_space=parts.space, propagation=Propagation(parts.rounds, parts.survivors))
+    propagation = Propagation(parts.rounds, parts.survivors, parts.density)
+    return Model(node=node, decoder="trellis", side=side, state_space=parts.space, propagation=propagation)
 
 
 def measure(model: Model, material: Material, point: int = 0) -> Figures:
@@ -227,6 +232,29 @@ def tuned(parts: TrellisParts, material: Material, moduli: list[int]) -> tuple[T
     return chosen, [settled_step(chosen, most, q, step) for q, step in zip(moduli, steps, strict=True)]
 
 
+def with_density(parts: TrellisParts, material: Material, moduli: list[int], steps: list[float]) -> tuple[TrellisParts, list[float]]:
+    """Tuned again for the density around what is foretold, if that is no Gaussian and pays at the first of the rate points."""
+    density = found_density(parts, material, moduli[0])
+    if len(density) == 1:
+        return parts, steps
+    mixed, others = tuned(replace(parts, density=density), material, moduli)
+    most = _tail(material, SETTLE_SAMPLES)
+    before, after = (
+        measure(build(one, most, [nested_point(at, moduli[0])]), most).mse for one, at in ((parts, steps[0]), (mixed, others[0]))
+    )
+    return (mixed, others) if after < DENSITY_GAIN * before else (parts, steps)
+
+
+def found_density(parts: TrellisParts, material: Material, q: int) -> np.ndarray:
+    """(K, 2) as in `decoders.mixed_cosets`; a Gaussian where a recording is too short to say otherwise."""
+    try:
+        pool = gather(_tail(material, DENSITY_SAMPLES), parts.space, parts.packet_samples, 1 + float(np.log2(q)), DENSITY_SEED)
+    except DesignError:
+        return GAUSSIAN
+    density = fit_density(pool, MIXTURE_GAIN)
+    return density if len(density) > 1 else GAUSSIAN
+
+
 def _tail(material: Material, samples: int) -> Material:
     return material.part(max(0, len(material.codes) - samples), len(material.codes))
 
@@ -253,7 +281,8 @@ def design_trellis(
         recent = _tail(material, FOLLOWED_SAMPLES)
         steps = [descended_step(parts, recent, q) for q in moduli]
     else:
-        parts, steps = tuned(parts, material, moduli)
+        gaussian, first = tuned(parts, material, moduli)
+        parts, steps = with_density(gaussian, material, moduli, first)
     model = build(parts, material, [nested_point(step, q) for step, q in zip(steps, moduli, strict=True)])
     rows = []
     for index, point in enumerate(model.node.rate_points):

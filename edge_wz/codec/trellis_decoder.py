@@ -17,7 +17,7 @@ from edge_wz.codec.state_space import Predictor, require_state_space
 from edge_wz.decoders import bcjr, smoother, survivors, trellis
 from edge_wz.decoders.cells import MODULUS
 from edge_wz.formats.sections.trellis import stride_of
-from edge_wz.model import Model, NodeModel
+from edge_wz.model import GAUSSIAN, Model, NodeModel
 
 COSETS = 4
 
@@ -34,6 +34,7 @@ class Trellis:
         self._dims, self._packet_samples = smoother.dims_of(*self._predictor.sizes), node.packet_samples
         self._rounds = 1 if model.propagation is None else model.propagation.rounds
         self._survivors = model.propagation is not None and bool(model.propagation.survivors)
+        self._density = np.array(GAUSSIAN if model.propagation is None else model.propagation.density, dtype=np.float64)
         self._max_error = max_error_lsb(model)
         self.neighbours = self._predictor.neighbours
 
@@ -47,7 +48,7 @@ class Trellis:
         longest = int(np.diff(edges).max(initial=1))
         walks = survivors.work_space(longest if self._survivors else 0, *p.sizes, self._memory)
         trellis.decode(
-            self._dims, belief, p.F, p.G, p.mean, indices.values, indices.rate_points, edges, self._points, self._code, self._rounds,
+            self._dims, belief, p.F, p.G, p.mean, indices.values, indices.rate_points, edges, self._points, self._code, self._density, self._rounds,
             bcjr.LEAST_MASS, self._max_error, trellis.work_space(longest, *p.sizes, self._code[1]), walks, side.values, side.sigmas,
             out.values, out.sigmas, out.flags, out.levels,
         )  # fmt: skip

@@ -17,6 +17,7 @@ from numba import njit
 
 from edge_wz.decoders import smoother, survivors
 from edge_wz.decoders.bcjr import coset_posteriors, find_leaders, interleaved_posteriors
+from edge_wz.decoders.cell_masses import combs_for
 from edge_wz.decoders.cells import (
     CONCEALED,
     MODULUS,
@@ -31,6 +32,7 @@ from edge_wz.decoders.cells import (
     level_cell,
 )
 from edge_wz.decoders.cosets import COMB_ROWS, coset_masses, given_code
+from edge_wz.decoders.mixed_cosets import mixed_given_code, mixed_masses
 
 TOLD = 0.999  # a site is kept if the code narrowed the variance to less than this share
 
@@ -93,15 +95,16 @@ def _finish(indices, cavities, point, max_error, values, sigmas, flags, levels):
 
 @njit(cache=True, error_model="numpy")
 def decode_packet(
-    dims, state, F, G, mean, side, side_sigmas, indices, point, code, rounds, least, max_error, space, walks, values, sigmas, flags, levels
-):
+    dims, state, F, G, mean, side, side_sigmas, indices, point, code, density, rounds, least, max_error, space, walks, values, sigmas, flags,
+    levels,
+):  # fmt: skip
     """All samples of one packet; `state` becomes that behind it. indices: int32[T], NO_LEVEL where nothing was received. `walks`: work space
-    of `survivors`, for no samples where propagation starts from nothing."""
+    of `survivors`, for no samples where propagation starts from nothing. density: (K, 2), as in `decoders.mixed_cosets`."""
     samples = indices.shape[0]
     store, gaussians, slots, lows, syndromes, leaders, masses, floored, posteriors, rows, even, odd, comb, weights, scratch, chain = space
     labels, memory, a, b, taps, stride = code
     cavities, sites = gaussians[:2], gaussians[2:]
-    after = np.empty_like(state)
+    after, mixed, reach, combs = np.empty_like(state), density.shape[0] > 1, 0, combs_for(density)
     sites[0, :samples], sites[1, :samples] = 0.0, np.inf
     count = _gather(indices, slots, lows, syndromes)
     find_leaders(syndromes, count, a, b, leaders)
@@ -110,15 +113,23 @@ def decode_packet(
         _first_sites(slots[:count], levels, point, sites)
     for _ in range(rounds if count > 0 else 1):
         smoother.smooth_packet(dims, state, F, G, mean, side, side_sigmas, sites[0], sites[1], cavities[0], cavities[1], store, after)
-        reach = coset_masses(cavities[0], cavities[1], slots[:count], lows, point, least, comb, masses, floored, scratch)
+        if mixed:
+            mixed_masses(cavities[0], cavities[1], slots[:count], lows, point, density, least, combs, masses, floored)
+        else:
+            reach = coset_masses(cavities[0], cavities[1], slots[:count], lows, point, least, comb, masses, floored, scratch)
         if stride == 1:
             coset_posteriors(floored[:count], leaders, labels, memory, rows, even, odd, posteriors)
         else:
             interleaved_posteriors(floored[:count], leaders, stride, labels, memory, rows, even, odd, chain, posteriors)
-        given_code(
-            cavities[0], cavities[1], slots[:count], lows, point, posteriors, reach, comb, masses, scratch, values, sigmas, levels,
-            weights,
-        )  # fmt: skip
+        if mixed:
+            mixed_given_code(
+                cavities[0], cavities[1], slots[:count], lows, point, density, posteriors, scratch[0, :1], values, sigmas, levels, weights
+            )
+        else:
+            given_code(
+                cavities[0], cavities[1], slots[:count], lows, point, posteriors, reach, comb, masses, scratch, values, sigmas, levels,
+                weights,
+            )  # fmt: skip
         _tell(slots[:count], cavities, sites, values, sigmas, weights, levels, flags)
     if count > 0 and count < samples:
         smoother.smooth_packet(dims, state, F, G, mean, side, side_sigmas, sites[0], sites[1], cavities[0], cavities[1], store, after)
@@ -130,7 +141,7 @@ def decode_packet(
 
 @njit(cache=True, error_model="numpy")
 def decode(
-    dims, state, F, G, mean, indices, rate_points, edges, points, code, rounds, least, max_error, space, walks, side, side_sigmas,
+    dims, state, F, G, mean, indices, rate_points, edges, points, code, density, rounds, least, max_error, space, walks, side, side_sigmas,
     values, sigmas, flags, levels,
 ):  # fmt: skip
     """Packets edges[p] .. edges[p+1] in a row; `state` goes along."""
@@ -138,6 +149,6 @@ def decode(
         a, b = edges[p], edges[p + 1]
         if b > a:
             decode_packet(
-                dims, state, F, G, mean, side[a:b], side_sigmas[a:b], indices[a:b], points[rate_points[a]], code, rounds, least,
+                dims, state, F, G, mean, side[a:b], side_sigmas[a:b], indices[a:b], points[rate_points[a]], code, density, rounds, least,
                 max_error, space, walks, values[a:b], sigmas[a:b], flags[a:b], levels[a:b],
             )  # fmt: skip

@@ -268,6 +268,8 @@ def _check(model: Model, where: str) -> None:
     _require(model.propagation is None or 1 <= model.propagation.rounds <= 16, where, GATEWAY,
              "propagation.rounds is not within 1 .. 16")
     _require(model.propagation is None or model.propagation.survivors in (0, 1), where, GATEWAY, "propagation.survivors is not 0 or 1")
+    _require(model.propagation is None or _is_density(model.propagation.density), where, GATEWAY,
+             "propagation.density is not weights and factors above 0")
     _check_block(model, where)
     _require(model.decoder != "learned" or bool(model.learned), where, LEARNED, "missing, decoder learned needs it")
     _require(model.decoder != "refine" or model.refinement is not None, where, GATEWAY,
@@ -293,14 +295,17 @@ def _check_block(model: Model, where: str) -> None:
         for planes, point in zip(block.planes, points, strict=True)
     )
     _require(fits, where, GATEWAY, f"block.planes {block.planes} are not those of the rate points, at most {MAX_BLOCK_PLANES}")
-    _require(block.density.ndim == 2 and block.density.shape[1] == 2 and bool((block.density > 0).all()), where, GATEWAY,
-             "block.density is not weights and factors above 0")
+    _require(_is_density(block.density), where, GATEWAY, "block.density is not weights and factors above 0")
     _require(bool((block.path_mse >= 0).all()), where, GATEWAY, "block.path_mse is below 0")
     _require(1 <= block.rounds <= 2, where, GATEWAY, "block.rounds is not 1 or 2")
 
 
 def _coded_planes(point: Any) -> int:
     return len(point.positions if isinstance(point, LayeredRatePoint) else point.sent)
+
+
+def _is_density(density: np.ndarray) -> bool:
+    return density.ndim == 2 and density.shape[1] == 2 and len(density) > 0 and bool((density > 0).all())
 
 
 def _expected_shapes(model: Model) -> dict[str, tuple[int, ...]]:
@@ -320,6 +325,8 @@ def _expected_shapes(model: Model) -> dict[str, tuple[int, ...]]:
         rows = (len(model.node.rate_points), *rows[1:])
         shapes |= {"refinement.mean": (*rows, entries), "refinement.cov": (*rows, entries, entries)}
         shapes |= {"refinement.density": (*rows, 5)}
+    if model.propagation is not None:
+        shapes["propagation.density"] = model.propagation.density.shape
     if model.block is not None:
         points = len(model.node.rate_points)
         shapes |= {"block.planes": (points,), "block.path_mse": (points,), "block.density": model.block.density.shape}
