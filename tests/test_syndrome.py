@@ -205,6 +205,16 @@ def test_refusals(quick):
         design.from_state_space(space, "syndrome", rate=2.0, packet_samples=4096, grid=(1 / 2048, 0.0), samples=10_000)
 
 
+def test_refuses_a_source_that_only_its_own_past_tells(quick):
+    """Neighbours leave most open and packets hang together: one that fails takes the next ones with it."""
+    rng = np.random.default_rng(3)
+    x = np.convolve(rng.standard_normal(40_000), np.ones(40), "same") / 6
+    y = x + 2.0 * rng.standard_normal(40_000)
+    recording = from_columns({"x": x, "y": y}, 1.0)
+    with pytest.raises(DesignError, match="of the packets fail at 1 bits"):
+        design.design(recording, "x", ("y",), "syndrome", rate=1.0, packet_samples=N)
+
+
 def test_inspect_shows_planes(made):
     x = field.fig5().generate(N, 4)["x"]
     codes, _ = made.node.to_codes(x)

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtr
 
+from edge_wz.codec.reconstruction import SUSPECT
 from edge_wz.codec.syndrome_decoder import code_of
 from edge_wz.decoders import block_syndrome
 from edge_wz.errors import DesignError
@@ -29,7 +30,7 @@ from edge_wz.model import BlockDecoding, Model, StateSpace, frozen
 from training import syndrome_trials as trials
 from training.design_nested import nested_point
 from training.design_trellis import measure
-from training.material import Material
+from training.material import Figures, Material
 
 CHECKS_FROM = ((0, 8), (192, 12), (768, 16))  # packet samples from which so many check bits are worth their rate
 RAW_SIGMAS = 2.7  # width of 2^b steps up to which low bits are sent as they are: nothing is known of them
@@ -37,6 +38,7 @@ SURE_SIGMAS = 14.0  # width of all planes together
 LADDER, LADDER_SAMPLES = 0.012, 1024  # between the logarithms of two steps, for packets up to so long; in longer ones failures set in faster
 MOST_RUNGS = 24  # on either side of the start
 MOST_FAILURES = 6e-3
+REFUSED = 0.1  # of the packets that the design itself is made from: so many fail in a row only where each needs the one before
 TIE = 1.01  # of the error: steps as good as equal, of which the largest fails least
 START_ERRORS = 0.5  # sum of the error probabilities of all positions that are not sent, at the step the ladder starts from
 TRIAL_SAMPLES, MORE_TRIALS = 600_000, 4  # of a step; so many times more where less than FEW blocks fail
@@ -255,11 +257,19 @@ def design_syndrome(
     for index, (made, rate_point) in enumerate(zip(points, model.node.rate_points, strict=True)):
         figures = measure(model, material, index)
         bits = payload_bits(rates[index], packet_samples) / packet_samples
+        failed = failed_share(figures, packet_samples)
+        if failed > REFUSED:
+            raise DesignError(f"{failed:.0%} of the packets fail at {bits:g} bits: neighbours tell too little before the packet is known")
         rows.append({
             "bits": bits, "q": rate_point.modulus, "step": rate_point.step * material.scale, "sqnr_db": round(figures.sqnr_db, 3),
             "rmse": float(np.sqrt(figures.mse)), "wrong_levels": figures.wrong_cells, "block_failures": made.failures,
         })
     return replace(model, measured={"training": rows}, provenance={"block_check_bits": parts.check_bits, "trial_samples": TRIAL_SAMPLES})
+
+
+def failed_share(figures: Figures, packet_samples: int) -> float:
+    flags = figures.reconstruction.flags
+    return float(np.bitwise_or.reduceat(flags & SUSPECT, np.arange(0, len(flags), packet_samples)).astype(np.bool_).mean())
 
 
 def _rounds(parts: SyndromeParts, material: Material, points: list[Point]) -> Model:
