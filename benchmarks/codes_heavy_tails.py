@@ -12,6 +12,7 @@ import argparse
 from dataclasses import replace
 
 import numpy as np
+from scipy.signal import lfilter
 
 from benchmarks.gap import STRETCHES, decibels
 from benchmarks.trellis_gap import GRID, SPEED_SAMPLES, decoder_speed
@@ -45,11 +46,8 @@ def stream(noise: str, samples: int, seed: int) -> Material:
 
 
 def _clean(samples: int, rng: np.random.Generator) -> np.ndarray:
-    drive, out = rng.normal(0, np.sqrt(1 - 0.49), samples), np.empty(samples)
-    before = rng.normal()
-    for n in range(samples):
-        before = out[n] = 0.7 * before + drive[n]
-    return out
+    drive = rng.normal(0, np.sqrt(1 - 0.49), samples)
+    return np.asarray(lfilter([1.0], [1.0, -0.7], drive, zi=[0.7 * rng.normal()])[0])
 
 
 def _heavy(samples: int, rng: np.random.Generator) -> np.ndarray:

@@ -22,7 +22,6 @@ from scipy.special import log_ndtr, ndtr
 
 from edge_wz.codec.reconstruction import SUSPECT
 from edge_wz.codec.syndrome_decoder import code_of
-from edge_wz.decoders import block_syndrome
 from edge_wz.errors import DesignError
 from edge_wz.formats.blob import make_syndrome
 from edge_wz.formats.layout import MAX_CODED_PLANES, MAX_LOW_BITS
@@ -48,7 +47,6 @@ TRIALS_PER_PACKET, FEWEST_TRIALS = 8, 400  # at most so many of each packet reco
 POSITION_SAMPLES = 400_000
 SEED = 4711
 ROUND_GAIN = 0.97  # of the error: a second round of smoothing has to save so much
-MIXTURE_GAIN = 0.004  # nats per sample that a second component has to bring
 MAX_PLANES = 8
 ROW_WEIGHT = ((0, 1.0), (1024, 0.3))  # packet samples from which an error counts so many factors of two more for each halving of the row's ones
 
@@ -73,6 +71,7 @@ class Point:
     planes: int
     path_mse: float
     failures: float  # expected per block
+    trials: int  # blocks decoded at its step
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +157,7 @@ def tuned(pool: trials.Pool, rate: float, parts: SyndromeParts) -> Point:
     chosen = rungs[best]
     q, shift, rounding, taps = nested_point(max(chosen.step, 1.0), 1 << chosen.code.low_bits)
     fields = (q, shift, rounding, taps, chosen.code.sent)
-    return Point(fields, chosen.code.planes, path_mse * (chosen.step / rungs[0].step) ** 2, float(chances[best]))
+    return Point(fields, chosen.code.planes, path_mse * (chosen.step / rungs[0].step) ** 2, float(chances[best]), chosen.outcome.blocks)
 
 
 def _ladder(pool: trials.Pool, start: float, total_bits: int, parts: SyndromeParts) -> list[Rung]:
@@ -174,6 +173,7 @@ def _ladder(pool: trials.Pool, start: float, total_bits: int, parts: SyndromePar
 
 
 def _are_past(rungs: list[Rung]) -> bool:
+    """Whether the cells of the last step alone make a larger error than all that was seen at a smaller one."""
     least = min(rung.outcome.cell_mse + rung.share * min(rung.outcome.path_mse, rung.outcome.rough_mse) for rung in rungs)
     return rungs[-1].outcome.cell_mse > PAST * least
 
@@ -250,7 +250,7 @@ def design_syndrome(
     for rate in rates:
         pool = trials.gather(material, space, packet_samples, rate, SEED)
         if rate == rates[0]:
-            parts = replace(parts, density=trials.fit_density(pool, MIXTURE_GAIN))
+            parts = replace(parts, density=trials.fit_density(pool))
         points.append(tuned(replace(pool, density=parts.density), rate, parts))
     model = _rounds(parts, material, points)
     rows = []
@@ -264,10 +264,12 @@ def design_syndrome(
             "bits": bits, "q": rate_point.modulus, "step": rate_point.step * material.scale, "sqnr_db": round(figures.sqnr_db, 3),
             "rmse": float(np.sqrt(figures.mse)), "wrong_levels": figures.wrong_cells, "block_failures": made.failures,
         })
-    return replace(model, measured={"training": rows}, provenance={"block_check_bits": parts.check_bits, "trial_samples": TRIAL_SAMPLES})
+    provenance = {"block_check_bits": parts.check_bits, "trial_blocks": [point.trials for point in points]}
+    return replace(model, measured={"training": rows}, provenance=provenance)
 
 
 def failed_share(figures: Figures, packet_samples: int) -> float:
+    """Of the packets, those whose check did not hold."""
     flags = figures.reconstruction.flags
     return float(np.bitwise_or.reduceat(flags & SUSPECT, np.arange(0, len(flags), packet_samples)).astype(np.bool_).mean())
 
@@ -279,4 +281,4 @@ def _rounds(parts: SyndromeParts, material: Material, points: list[Point]) -> Mo
     return twice if measure(twice, material).mse < ROUND_GAIN * measure(once, material).mse else once
 
 
-__all__ = ["block_syndrome", "check_bits_for", "design_syndrome", "measure"]
+__all__ = ["check_bits_for", "design_syndrome", "measure"]

@@ -49,7 +49,7 @@ WIDE, DESCENT, MOST_RUNGS = 4.0, 1.1, 16  # where a descent starts, over `first_
 RIGHT = 1.25  # times the error that the decoder expects
 FOLLOWED_SAMPLES = 20_000
 DENSITY_SAMPLES, DENSITY_SEED = 100_000, 1
-MIXTURE_GAIN, DENSITY_GAIN = 0.004, 0.97  # nats per sample, and of the error: what two Gaussians have to save
+DENSITY_GAIN = 0.97  # of the error: what two Gaussians have to save
 FIRST_PACKETS, HOPELESS = 16, 100.0
 ROUND_LOSS = 1.01  # of the error: more rounds may not cost so much
 
@@ -251,7 +251,7 @@ def found_density(parts: TrellisParts, material: Material, q: int) -> np.ndarray
         pool = gather(_tail(material, DENSITY_SAMPLES), parts.space, parts.packet_samples, 1 + float(np.log2(q)), DENSITY_SEED)
     except DesignError:
         return GAUSSIAN
-    density = fit_density(pool, MIXTURE_GAIN)
+    density = fit_density(pool)
     return density if len(density) > 1 else GAUSSIAN
 
 

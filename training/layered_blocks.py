@@ -39,7 +39,6 @@ FIRST_EXCESS = 0.02  # bits above the ideal ones that a search begins at, each p
 TRIAL_SAMPLES = 1_200_000
 HARDNESS_SAMPLES = 2_000_000
 MOST_SAMPLES = 200_000  # of the recording, the last ones
-MIXTURE_GAIN = 0.004  # nats per sample that a second component of the density has to bring
 SEED = 4711
 
 
@@ -86,7 +85,7 @@ def with_blocks(model: Model, pool: Pool) -> tuple[Model, list[Layer]]:
     """The model with packets that are blocks, and what its layers cost; its rate points share one table."""
     node, point = model.node, model.node.rate_points[0]
     check(point.alphabets, node.packet_samples)
-    density = fit_density(pool, MIXTURE_GAIN)
+    density = fit_density(pool)
     check_bits = check_bits_for(node.packet_samples)
     positions, layers = design(trials_of(point, pool, density), check_bits)
     points = [replace(one, positions=positions) for one in node.rate_points]

@@ -25,6 +25,7 @@ MIN_BLOCKS = 8
 WIDE_QUANTILE = 0.999
 EM_STEPS = 60
 DENSITY_SAMPLES = 100_000
+MIXTURE_GAIN = 0.004  # nats per sample that a second component of a density has to bring
 ROUGH_BLOCKS = 32
 NEAR_ONE = 0.05  # a factor of the variance this close to one is one
 
@@ -99,8 +100,8 @@ def _cavities(
         state, after = after, state
 
 
-def fit_density(pool: Pool, gain: float) -> np.ndarray:
-    """(K, 2) weights and variance factors of one Gaussian, or of two where that says `gain` nats more per sample."""
+def fit_density(pool: Pool) -> np.ndarray:
+    """(K, 2) weights and variance factors of one Gaussian, or of two where that says MIXTURE_GAIN more."""
     z2 = np.square((pool.sources - pool.means) / np.sqrt(pool.variances)).ravel()
     z2 = z2[np.random.default_rng(pool.seed).permutation(z2.size)[:DENSITY_SAMPLES]]
     one = max(float(z2.mean()), 1e-6)
@@ -113,7 +114,7 @@ def fit_density(pool: Pool, gain: float) -> np.ndarray:
         weights = weights / weights.sum()
     single = float(np.mean(-0.5 * z2 / one)) - 0.5 * math.log(one)
     double = float(np.mean(np.log(np.maximum((weights * np.exp(-0.5 * z2[:, None] / factors) / np.sqrt(factors)).sum(axis=1), 1e-300))))
-    if double > single + gain:
+    if double > single + MIXTURE_GAIN:
         return np.column_stack([weights, factors])
     return np.array([[1.0, 1.0 if abs(one - 1) < NEAR_ONE else one]])
 
