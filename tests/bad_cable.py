@@ -18,6 +18,7 @@ import numpy as np
 READ_BYTES = 4096
 LONGEST_DROP = 40
 UNREAD_BYTES = 1 << 14  # what may wait for a slow reader before the other side is held up
+UNREAD_S = 10.0
 PIECE_S = 0.02
 
 
@@ -49,7 +50,7 @@ class Direction:
     def move(self) -> bool:
         """Whether anything moved."""
         moved = len(self.waiting) < UNREAD_BYTES and self._take()
-        return self._give() or moved
+        return self.give() or moved
 
     def _take(self) -> bool:
         count = self._allowed()
@@ -86,7 +87,8 @@ class Direction:
         self.counted.dropped += int((~keep).sum())
         return data[keep].tobytes()
 
-    def _give(self) -> bool:
+    def give(self) -> bool:
+        """Whether the sink took anything of what waits."""
         try:
             count = os.write(self.sink, self.waiting) if self.waiting else 0
         except BlockingIOError:
@@ -119,16 +121,18 @@ class BadCable:
         """All that the node sent, undamaged."""
         return bytes(self.to_host.kept)
 
-    def quiet(self, for_s: float) -> bool:
-        """Nothing came from the node for so long, and all that came has been delivered."""
-        before = self.to_host.counted.taken
-        time.sleep(for_s)
-        return self.to_host.counted.taken == before and not self.to_host.waiting
-
-    def close(self) -> None:
+    def stop(self) -> None:
+        """Nothing is taken from here on; what was taken for the host is delivered, if it reads."""
         self._stop.set()
         if self._mover.is_alive():
             self._mover.join()
+        until_s = time.monotonic() + UNREAD_S
+        while self.to_host.waiting and time.monotonic() < until_s:
+            if not self.to_host.give():
+                time.sleep(0.002)
+
+    def close(self) -> None:
+        self.stop()
         for descriptor in (self._near, self._far, self._node):
             os.close(descriptor)
 
