@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from edge_wz.decoders import bcjr
 from edge_wz.errors import FormatError
 from edge_wz.formats import blob, layout
 from edge_wz.formats.sections.predictive import escape_classes
@@ -73,9 +74,10 @@ def _nested(rng: random.Random) -> NodeModel:
 def _code(rng: random.Random) -> tuple[int, int, int]:
     """Drawn until it is one."""
     while True:
-        memory = rng.randint(2, layout.MAX_MEMORY)
-        inside = (1 << memory) - 2
-        code = memory, (1 << memory | 1 | rng.getrandbits(memory) & inside), rng.getrandbits(memory) & inside
+        memory = rng.randint(2, layout.MAX_CHAIN_MEMORY)
+        inside, stride = (1 << memory) - 2, rng.randint(1, layout.MAX_MEMORY // memory)
+        taps = 1 << memory | 1 | rng.getrandbits(memory) & inside, rng.getrandbits(memory) & inside
+        code = memory * stride, *(bcjr.spread(word, stride) for word in taps)
         try:
             blob.make_trellis(1, 1, 0, 1.0, 0.0, code, [(1, 0, 0, [1])])
         except FormatError:

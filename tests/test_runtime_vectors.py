@@ -67,7 +67,7 @@ def test_trellis_codes(machine):
     for case in cases("trellis_codes"):
         memory, h0, h1 = case["code"]
         body = bytearray(blob.make_trellis(8, 65535, 0, 1.0, 0.0, (2, 0o5, 0o2), [(1, 4, 8, [1])]).blob[:-4])
-        body[33:38] = struct.pack("<BHH", memory, h0, h1)
+        body[33:44] = struct.pack("<BBBII", memory, 0, 0, h0, h1)
         assert (harness.load(machine, blob.with_check(bytes(body))) == 0) == case["valid"], case
 
 

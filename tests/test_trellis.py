@@ -84,8 +84,9 @@ def test_stride_and_rounds_by_the_colour_of_a_source():
     assert trellis_colour.told_by_others(white, 0.0) == pytest.approx(1.0, abs=1e-3)
     assert trellis_colour.told_by_others(coloured, 0.0) == pytest.approx(1.13, abs=0.01)
     assert trellis_colour.stride_for(white, 0.0, 3, 4096) == 1
-    assert [trellis_colour.stride_for(coloured, 0.0, memory, 4096) for memory in (3, 5, 6, 8)] == [3, 2, 1, 1]
-    assert trellis_colour.stride_for(coloured, 0.0, 3, 48) == 1  # chains of 24 and 16 are too short
+    assert [trellis_colour.stride_for(coloured, 0.0, memory, 4096) for memory in (3, 5, 6, 8)] == [10, 6, 5, 3]
+    assert trellis_colour.stride_for(coloured, 0.0, 3, 48) == 7  # one chain; where 48 has a factor of the stride they are too short
+    assert trellis_colour.stride_for(coloured, 0.0, 6, 48) == 1
 
 
 def test_splits_between_packets_change_no_bit():

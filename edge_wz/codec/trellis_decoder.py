@@ -30,10 +30,10 @@ class Trellis:
         self._predictor = Predictor(require_state_space(model))
         self._points = cell_table(model, "trellis")
         self._points[:, MODULUS] *= COSETS
-        self._code, self._memory = _prepared_code(node), node.memory
+        self._code, self._memory = _prepared_code(node), node.memory if _follows(model) else 0
         self._dims, self._packet_samples = smoother.dims_of(*self._predictor.sizes), node.packet_samples
         self._rounds = 1 if model.propagation is None else model.propagation.rounds
-        self._survivors = model.propagation is not None and bool(model.propagation.survivors)
+        self._survivors = _follows(model)
         self._density = np.array(GAUSSIAN if model.propagation is None else model.propagation.density, dtype=np.float64)
         self._max_error = max_error_lsb(model)
         self.neighbours = self._predictor.neighbours
@@ -62,6 +62,10 @@ class Trellis:
             if np.all(indices.values[edges[first] : edges[first + 1]] == NO_LEVEL):
                 pieces.append(np.arange(edges[first], edges[first + 1], self._packet_samples, dtype=np.int64)[1:])
         return edges if len(pieces) == 1 else np.sort(np.concatenate(pieces))
+
+
+def _follows(model: Model) -> bool:
+    return model.propagation is not None and bool(model.propagation.survivors)
 
 
 def _prepared_code(node: NodeModel) -> tuple[np.ndarray, int, int, int, tuple[int, int], int]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from edge_wz.errors import FormatError, InputError, NewerVersion, StorageError
 from edge_wz.formats import blob
-from edge_wz.formats.layout import BUNDLE_FORMAT
+from edge_wz.formats.layout import BUNDLE_FORMAT, MAX_CHAIN_MEMORY
 from edge_wz.model import BlockDecoding, LayeredRatePoint, Model, Propagation, RefinementModel, SideFilter, StateSpace, frozen
 
 MANIFEST = "manifest.json"
@@ -268,6 +268,8 @@ def _check(model: Model, where: str) -> None:
     _require(model.propagation is None or 1 <= model.propagation.rounds <= 16, where, GATEWAY,
              "propagation.rounds is not within 1 .. 16")
     _require(model.propagation is None or model.propagation.survivors in (0, 1), where, GATEWAY, "propagation.survivors is not 0 or 1")
+    _require(model.propagation is None or not model.propagation.survivors or model.node.memory <= MAX_CHAIN_MEMORY, where, GATEWAY,
+             f"propagation.survivors: a memory of {model.node.memory} is more than {MAX_CHAIN_MEMORY}")
     _require(model.propagation is None or _is_density(model.propagation.density), where, GATEWAY,
              "propagation.density is not weights and factors above 0")
     _check_block(model, where)

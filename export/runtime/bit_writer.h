@@ -9,7 +9,7 @@
 static inline void wz_append_bits(wz_encoder_t *encoder, uint32_t value, uint32_t n)
 {
     uint32_t window = (encoder->packet.bits.window << n) | value, held = encoder->packet.bits.held + n;
-    encoder->packet.bits.window = window;
+    encoder->packet.bits.window = (uint8_t)window;
     if (held >= 8) {
         if (held >= 16) {
             encoder->payload[encoder->position++] = (uint8_t)(window >> (held - 8));

@@ -21,9 +21,8 @@ typedef struct {
 
 typedef struct {
     wz_blob_header_t header;
-    uint8_t taps, memory;
-    uint16_t h0, h1;
-    uint8_t quantizer, variant;
+    uint8_t taps, memory, quantizer, variant;
+    uint32_t h0, h1;
 } wz_trellis_blob_t;
 
 /* Of nested and trellis; `shift`, `rounding` and `tap` are at the same place in syndrome. */
@@ -54,7 +53,7 @@ typedef struct {
 } wz_predictive_point_t;
 
 WZ_ASSERT(header_bytes, sizeof(wz_blob_header_t) == WZ_BLOB_HEADER_BYTES);
-WZ_ASSERT(nested_bytes, sizeof(wz_nested_blob_t) == 36 && sizeof(wz_trellis_blob_t) == 40);
+WZ_ASSERT(nested_bytes, sizeof(wz_nested_blob_t) == 36 && sizeof(wz_trellis_blob_t) == 44);
 WZ_ASSERT(predictive_bytes, sizeof(wz_predictive_blob_t) == 56 && sizeof(wz_predictive_point_t) == 16);
 
 static inline const wz_blob_header_t *wz_header(const wz_model_t *model)

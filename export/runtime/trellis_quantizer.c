@@ -22,7 +22,7 @@ static void samples(wz_encoder_t *encoder, const int16_t *samples, uint32_t coun
             encoder->source.filter.check = (uint8_t)wz_check_step(encoder->source.filter.check, turn & 255);
 #endif
         uint32_t state = wz_syndrome_step(encoder->packet.bits.syndrome, turn, blob->h0, blob->h1);
-        encoder->packet.bits.syndrome = (uint16_t)(state >> 1);
+        encoder->packet.bits.syndrome = state >> 1;
         wz_append_bits(encoder, ((u & (point->modulus - 1u)) << 1) | (state & 1), width + 1);
     } while (samples != end);
 }
@@ -60,6 +60,19 @@ static int are_coprime(uint32_t a, uint32_t b)
     return a == 1;
 }
 
+/* The code is k codes that take turns, and each of them has no more states than a decoder holds. */
+static int is_held(uint32_t memory, uint32_t taps)
+{
+    for (uint32_t k = 1; k <= memory; k++) {
+        uint32_t others = taps;
+        for (uint32_t place = 0; place <= memory; place += k)
+            others &= ~(1u << place);
+        if (others == 0 && memory <= k * WZ_MAX_CHAIN_MEMORY)
+            return 1;
+    }
+    return 0;
+}
+
 /* Blob section (SPEC 9.3). Each syndrome has to leave two of the four cosets in each state, and every syndrome has to be possible. */
 static int is_code(const wz_trellis_blob_t *blob)
 {
@@ -68,7 +81,7 @@ static int is_code(const wz_trellis_blob_t *blob)
         return 0;
     if (h0 >> blob->memory != 1 || (h0 & 1) == 0 || h1 == 0 || h1 >> blob->memory != 0 || (h1 & 1) != 0)
         return 0;
-    return are_coprime(h0, h1);
+    return is_held(blob->memory, h0 | h1) && are_coprime(h0, h1);
 }
 
 static uint32_t point_at(const void *blob, uint32_t rate_point)

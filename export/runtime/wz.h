@@ -94,8 +94,8 @@ typedef struct {
     uint16_t index_high;    /* sample index of the first sample of this packet, bits 32 to 47 */
     union { /* of one packet */
         struct {
-            uint32_t window;   /* bits not yet written: its lowest `held` ones */
-            uint16_t syndrome; /* trellis: register of the convolution */
+            uint32_t syndrome; /* trellis: register of the convolution */
+            uint8_t window;    /* bits not yet written: its lowest `held` ones */
             uint8_t held;      /* 0 .. 7 between calls */
             uint8_t width;     /* of a bin index; log2 q */
         } bits;

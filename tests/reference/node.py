@@ -47,7 +47,7 @@ def nested_blob(case: Case) -> bytes:
     start = bytes([len(case["taps"]), 0, 0, 0])
     if "code" in case:
         memory, h0, h1 = case["code"]
-        start = bytes([len(case["taps"]), memory]) + little(h0, 2) + little(h1, 2) + bytes(2)
+        start = bytes([len(case["taps"]), memory, 0, 0]) + little(h0, 4) + little(h1, 4)
     body = start + point + b"".join(little(tap, 4) for tap in case["taps"])
     return with_crc32(head(case, 3 if "code" in case else 1, 32 + len(body) + 4) + body)
 

@@ -13,9 +13,13 @@ def syndromes(z: list[int], memory: int, h0: int, h1: int) -> list[int]:
 
 
 def is_code(memory: int, h0: int, h1: int) -> bool:
-    """SPEC 9.3, the common factor by trying them all."""
-    if not 2 <= memory <= 10 or h0 >> memory != 1 or not h0 & 1 or not 0 < h1 < 1 << memory or h1 & 1:
+    """SPEC 9.3, the common factor by trying them all: of h(D^k) it is that of h(D), each D become D^k."""
+    if not 2 <= memory <= 30 or h0 >> memory != 1 or not h0 & 1 or not 0 < h1 < 1 << memory or h1 & 1:
         return False
+    stride = max(k for k in range(1, memory + 1) if not any((h0 | h1) >> place & 1 and place % k for place in range(memory + 1)))
+    if memory > 10 * stride:
+        return False
+    h0, h1 = (sum((taps >> stride * place & 1) << place for place in range(memory // stride + 1)) for taps in (h0, h1))
     return not any(_divides(factor, h0) and _divides(factor, h1) for factor in range(2, h1 + 1))
 
 

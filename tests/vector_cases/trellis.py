@@ -7,8 +7,16 @@ from tests.reference import trellis
 from tests.vector_cases.samples import Case, columns, sample_runs
 
 
+def strided(code: tuple[int, int, int], stride: int) -> tuple[int, int, int]:
+    """`stride` codes that take turns."""
+    memory, *taps = code
+    h0, h1 = (sum((word >> place & 1) << stride * place for place in range(memory + 1)) for word in taps)
+    return memory * stride, h0, h1
+
+
 def trellis_cases(rng: random.Random) -> Iterator[Case]:
     codes = [(2, 0o5, 0o2), (3, 0o13, 0o4), (4, 0o23, 0o4), (5, 0o45, 0o10), (6, 0o147, 0o76), (8, 0o515, 0o362), (10, 0o3221, 0o472)]
+    codes += [strided(code, stride) for code, stride in (((3, 0o13, 0o4), 3), ((8, 0o515, 0o362), 3), ((10, 0o3221, 0o472), 3), ((2, 0o5, 0o2), 15))]
     settings = [
         ([1 << 10], 13, 1 << 12, 1, 0), ([-331], 13, 4096, 2, 8), ([65535], 0, 0, 8, 4), ([1], 0, 0, 4096, 0),
         ([700, -300, 50], 11, 1024, 4, 8),
@@ -35,5 +43,11 @@ def trellis_code_cases(rng: random.Random) -> Iterator[Case]:
         for _ in range(12):
             h0, h1 = rng.randrange(2 << memory), rng.randrange(1 << memory)
             tried += [(memory, h0, h1), (memory, h0 | 1 << memory | 1, h1 & ~1)]
+    for memory in range(2, 11):
+        for stride in range(2, 31 // memory + 1):
+            h0, h1 = rng.randrange(2 << memory) | 1 << memory | 1, rng.randrange(1 << memory) & ~1
+            tried += [strided((memory, h0, h1), stride), (memory * stride, h0 | 1 << memory * stride, h1)]
+    tried += [(30, 1 << 30 | 1, 1 << 29), (31, 1 << 31 | 1, 1 << 1), (20, 1 << 20 | 1 << 10 | 1, 1 << 10)]
+    tried += [(22, 1 << 22 | 1, 1 << 11), (22, 1 << 22 | 1, 1 << 2)]
     for code in tried:
         yield {"code": list(code), "valid": int(trellis.is_code(*code))}

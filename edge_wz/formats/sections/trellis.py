@@ -13,7 +13,7 @@ from edge_wz.formats.sections import nested
 from edge_wz.formats.sections.common import Head, Reader, refused, within
 from edge_wz.model import NodeModel
 
-SECTION = struct.Struct("<BBHHBB")
+SECTION = struct.Struct("<BBBBII")
 
 
 def build(
@@ -32,13 +32,13 @@ def build(
 
 
 def pack(node: NodeModel) -> bytes:
-    return SECTION.pack(node.taps, node.memory, node.h0, node.h1, 0, 0) + nested.pack_points(node)
+    return SECTION.pack(node.taps, node.memory, 0, 0, node.h0, node.h1) + nested.pack_points(node)
 
 
 def parse(reader: Reader, head: Head, rate_points: int) -> NodeModel:
-    taps, memory, h0, h1, quantizer, variant = reader.take(SECTION, "trellis section")
+    taps, memory, quantizer, variant, h0, h1 = reader.take(SECTION, "trellis section")
     if quantizer or variant:
-        raise NewerVersion(f"node blob: quantiser {quantizer}, variant {variant} at byte 38 are not in this version")
+        raise NewerVersion(f"node blob: quantiser {quantizer}, variant {variant} at byte 34 are not in this version")
     points = nested.parse_points(reader, taps, rate_points)
     return NodeModel("trellis", *head, points, memory=memory, h0=h0, h1=h1)
 
@@ -48,6 +48,8 @@ def check(node: NodeModel) -> None:
     within("memory", node.memory, layout.MIN_MEMORY, layout.MAX_MEMORY)
     if not is_code(node.memory, node.h0, node.h1):
         raise refused(f"h0 {node.h0:o} and h1 {node.h1:o} (octal) are no code of memory {node.memory}")
+    if node.memory > layout.MAX_CHAIN_MEMORY * stride_of(node.h0, node.h1):
+        raise refused(f"memory {node.memory} is more than {layout.MAX_CHAIN_MEMORY} times the stride of h0 {node.h0:o} and h1 {node.h1:o} (octal)")
     for number, point in enumerate(node.rate_points):
         within(f"rate point {number}: q", point.modulus, 1, layout.MAX_TRELLIS_MODULUS)
         if point.range_coded:
@@ -80,8 +82,8 @@ def is_code(memory: int, h0: int, h1: int) -> bool:
 def describe(node: NodeModel) -> list[Row]:
     return [
         Row("taps", node.taps, 8), Row("memory nu", node.memory, 8, _chains(node)),
-        Row("h0", f"{node.h0:o}", 16, "octal"), Row("h1", f"{node.h1:o}", 16, "octal"),
-        Row("quantiser", 0, 8, "scalar"), Row("variant", 0, 8, "tail-biting"), nested.points_row(node),
+        Row("quantiser", 0, 8, "scalar"), Row("variant", 0, 8, "tail-biting"),
+        Row("h0", f"{node.h0:o}", 32, "octal"), Row("h1", f"{node.h1:o}", 32, "octal"), nested.points_row(node),
     ]
 
 
