@@ -126,6 +126,12 @@ def _through_codec(model: Model, material: Material, point: int) -> Reconstructi
     return engine.reconstruct(engine.initial_state(), indices, SideInformation.of(material.side))[0]
 
 
+def _charge(model: Model, material: Material) -> float:
+    """The error, or what the decoder states, if that is more: few samples may hold none of the wrong sequences that are to be expected."""
+    figures = measure(model, material)
+    return max(figures.mse, figures.expected_mse)
+
+
 def tuned_step(parts: TrellisParts, material: Material, q: int) -> float:
     """The step of least charge, LSB: a scan, then finer. The whole SCAN is looked at, because a step below the cliff, where the code fails, is a
     plateau with minima of its own."""
@@ -134,8 +140,7 @@ def tuned_step(parts: TrellisParts, material: Material, q: int) -> float:
     def cost(log_step: float) -> float:
         key = round(max(log_step, 0.0), 6)
         if key not in known:
-            figures = measure(build(parts, material, [nested_point(float(np.exp(key)), q)]), material)
-            known[key] = max(figures.mse, figures.expected_mse)
+            known[key] = _charge(build(parts, material, [nested_point(float(np.exp(key)), q)]), material)
         return known[key]
 
     width = float(np.log(COARSE))
@@ -226,7 +231,7 @@ def tuned(parts: TrellisParts, material: Material, moduli: list[int]) -> tuple[T
     if told_by_others(parts.space, first * first / 12) > WHITE:
         candidate = replace(parts, rounds=ROUNDS if stride_of(*parts.code[1:]) == 1 else STRIDING_ROUNDS)
         step = tuned_step(candidate, tail, moduli[0])
-        before, after = (measure(build(one, tail, [nested_point(at, moduli[0])]), tail).mse for one, at in ((parts, first), (candidate, step)))
+        before, after = (_charge(build(one, tail, [nested_point(at, moduli[0])]), tail) for one, at in ((parts, first), (candidate, step)))
         chosen, first = (candidate, step) if after < ROUND_LOSS * before else (parts, first)
     steps = [first, *(tuned_step(chosen, tail, q) for q in moduli[1:])]
     return chosen, [settled_step(chosen, most, q, step) for q, step in zip(moduli, steps, strict=True)]

@@ -16,8 +16,8 @@ from edge_wz.model import StateSpace
 from training.limits import FREQUENCIES, conditional_spectrum
 
 WHITE = 1.02  # variance given the neighbours over that given all other samples too, up to which a source counts as white
-LAGS = 4  # strides apart up to which samples of a stretch are looked at
-CHAIN_MEMORIES = 10  # least length of a chain
+SPAN = 3  # memories of a chain that a wrong stretch spans
+CHAIN_MEMORIES = 20  # least length of a chain that is not the whole packet
 
 
 def inverse_covariances(space: StateSpace, noise_variance: float, lags: int) -> np.ndarray:
@@ -33,9 +33,15 @@ def told_by_others(space: StateSpace, noise_variance: float) -> float:
 
 
 def stride_for(space: StateSpace, noise_variance: float, memory: int, packet_samples: int) -> int:
-    """The stride at which samples of a chain tell each other least, among those for which the register and the packet have room."""
+    """The stride at which samples of a stretch tell each other least, among those for which the register and the packet have room."""
     if told_by_others(space, noise_variance) < WHITE:
         return 1
-    shared = np.abs(inverse_covariances(space, noise_variance, MAX_MEMORY * LAGS + 1))
-    fitting = [k for k in range(1, MAX_MEMORY // memory + 1) if packet_samples // math.gcd(k, packet_samples) >= CHAIN_MEMORIES * memory]
-    return min(fitting, key=lambda k: float(shared[k : LAGS * k + 1 : k].sum()), default=1)
+    shared = np.abs(inverse_covariances(space, noise_variance, packet_samples // 2 + 1))
+
+    def told(stride: int) -> float:
+        """A chain that goes round and round the packet comes by the neighbours of a sample as well."""
+        apart = stride * np.arange(1, SPAN * memory + 1) % packet_samples
+        return float(shared[np.minimum(apart, packet_samples - apart)].sum())
+
+    least = min(packet_samples, CHAIN_MEMORIES * memory)
+    return min((k for k in range(1, MAX_MEMORY // memory + 1) if packet_samples // math.gcd(k, packet_samples) >= least), key=told)

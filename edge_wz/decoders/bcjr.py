@@ -100,6 +100,24 @@ def _forward(rows, here, there, masses, n, scale, leader, labels):
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
+def _before(beta, out, masses, n, scale, leader, labels):
+    """`_backward` where nobody asks for a posterior."""
+    m0, m1, m2, m3 = scale * masses[n, leader], scale * masses[n, leader ^ 1], scale * masses[n, leader ^ 2], scale * masses[n, leader ^ 3]
+    half, least, total = uint64(labels.shape[1]), np.float32(LEAST_STATE), np.float32(0.0)
+    for i in range(half):
+        v = uint64(i)
+        odd, upper = labels[ZERO, v] != 0, labels[ONE, v] != 0
+        low, high = m1 if odd else m0, m3 if odd else m2
+        p, q = high if upper else low, low if upper else high
+        b, c = beta[v], beta[half + v]
+        first, second = p * b + q * c + least, q * b + p * c + least
+        out[TWO * v] = first
+        out[TWO * v + ONE] = second
+        total += first + second
+    return total
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
 def _backward(alphas, at, beta, out, masses, n, scale, leader, labels, posteriors):
     """`out`: beta, times `scale`, one sample earlier; its sum; and the posterior of this sample's cosets, given row `at` of alphas."""
     m0, m1, m2, m3 = scale * masses[n, leader], scale * masses[n, leader ^ 1], scale * masses[n, leader ^ 2], scale * masses[n, leader ^ 3]
@@ -149,12 +167,14 @@ def coset_posteriors(masses, leaders, labels, memory, rows, even, odd, posterior
     even[:] = one
     odd[:] = one
     total = np.float32(rows.shape[1])
-    for step in range(warm + samples - 1, -1, -1):
-        n, at = step % samples, step if step < samples else 0
-        if step & 1:
-            total = _backward(rows, at, odd, even, masses, n, one / total, leaders[n], labels, posteriors)
-        else:
-            total = _backward(rows, at, even, odd, masses, n, one / total, leaders[n], labels, posteriors)
+    later, earlier = even, odd
+    for step in range(warm + samples - 1, samples - 1, -1):
+        n = step % samples
+        total = _before(later, earlier, masses, n, one / total, leaders[n], labels)
+        later, earlier = earlier, later
+    for n in range(samples - 1, -1, -1):
+        total = _backward(rows, n, later, earlier, masses, n, one / total, leaders[n], labels, posteriors)
+        later, earlier = earlier, later
     for n in range(samples):
         scale = one / (posteriors[n, 0] + posteriors[n, 1] + posteriors[n, 2] + posteriors[n, 3])
         for z in range(4):

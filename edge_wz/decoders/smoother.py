@@ -80,8 +80,12 @@ def observe(z, joint, j, surprise, weight):
 def filter_packet(dims, state, F, G, mean, side, side_sigmas, site_means, site_variances, store, final):
     """The forward half of `smooth_packet`: no cavities, and in `store` what the backward half needs."""
     d, m = _sizes(dims, F)
-    s, P = state[:d].copy(), state[d:].copy().reshape((d, d))
-    z, joint, work = np.empty(d + 1 + m), np.empty((d + 1 + m, d + 1 + m)), np.empty((d + 1 + m, d))
+    size = d + 1 + m
+    room = np.empty((d + size) * (1 + d) + size * size)  # one allocation a packet: short ones feel each
+    belief, z, joint = room[: d + d * d], room[d + d * d :][:size], room[(d + 1) * d + size :][: size * size].reshape((size, size))
+    work = room[(d + 1) * d + size + size * size :].reshape((size, d))
+    s, P = belief[:d], belief[d:].reshape((d, d))
+    belief[:] = state
     for n in range(side.shape[0]):
         predict(dims, F, G, mean, s, P, z, joint, work)
         at = COVARIANCES + d
@@ -162,8 +166,10 @@ def smooth_packet(
     """
     d, m = _sizes(dims, F)
     filter_packet(dims, state, F, G, mean, side, side_sigmas, site_means, site_variances, store, final)
-    r, N, work = np.zeros(d + 1 + m), np.zeros((d + 1 + m, d + 1 + m)), np.empty((d + 1 + m, d))
-    next_r = np.empty(d)
+    size = d + 1 + m
+    room = np.zeros(size * (1 + size) + (size + 1) * d)
+    r, N, work = room[:size], room[size:][: size * size].reshape((size, size)), room[size * (1 + size) :][: size * d].reshape((size, d))
+    next_r = room[size * (1 + size + d) :]
     for n in range(side.shape[0] - 1, -1, -1):
         row = store[n]
         cavity_means[n], cavity_variances[n] = leave_out(dims, row, site_means[n], site_variances[n], r[:d], N)

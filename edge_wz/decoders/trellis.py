@@ -95,8 +95,8 @@ def _finish(indices, cavities, point, max_error, values, sigmas, flags, levels):
 
 @njit(cache=True, error_model="numpy")
 def decode_packet(
-    dims, state, F, G, mean, side, side_sigmas, indices, point, code, density, rounds, least, max_error, space, walks, values, sigmas, flags,
-    levels,
+    dims, state, F, G, mean, side, side_sigmas, indices, point, code, density, combs, rounds, least, max_error, space, walks, values, sigmas,
+    flags, levels,
 ):  # fmt: skip
     """All samples of one packet; `state` becomes that behind it. indices: int32[T], NO_LEVEL where nothing was received. `walks`: work space
     of `survivors`, for no samples where propagation starts from nothing. density: (K, 2), as in `decoders.mixed_cosets`."""
@@ -104,8 +104,10 @@ def decode_packet(
     store, gaussians, slots, lows, syndromes, leaders, masses, floored, posteriors, rows, even, odd, comb, weights, scratch, chain = space
     labels, memory, a, b, taps, stride = code
     cavities, sites = gaussians[:2], gaussians[2:]
-    after, mixed, reach, combs = np.empty_like(state), density.shape[0] > 1, 0, combs_for(density)
+    after, mixed, reach = np.empty_like(state), density.shape[0] > 1, 0
     sites[0, :samples], sites[1, :samples] = 0.0, np.inf
+    if mixed:
+        combs[:] = np.nan  # nothing of the packet before
     count = _gather(indices, slots, lows, syndromes)
     find_leaders(syndromes, count, a, b, leaders)
     if memory * stride <= count and samples <= walks[8].shape[0]:
@@ -145,10 +147,11 @@ def decode(
     values, sigmas, flags, levels,
 ):  # fmt: skip
     """Packets edges[p] .. edges[p+1] in a row; `state` goes along."""
+    combs = combs_for(density)
     for p in range(edges.shape[0] - 1):
         a, b = edges[p], edges[p + 1]
         if b > a:
             decode_packet(
-                dims, state, F, G, mean, side[a:b], side_sigmas[a:b], indices[a:b], points[rate_points[a]], code, density, rounds, least,
+                dims, state, F, G, mean, side[a:b], side_sigmas[a:b], indices[a:b], points[rate_points[a]], code, density, combs, rounds, least,
                 max_error, space, walks, values[a:b], sigmas[a:b], flags[a:b], levels[a:b],
             )  # fmt: skip
