@@ -289,6 +289,15 @@ def slow_source(samples: int, seed: int) -> tuple[StateSpace, np.ndarray, np.nda
     return space, np.rint(x).astype(np.int16), 0.1 * x + rng.normal(0, 300, samples)
 
 
+def test_survivors_are_refused_a_code_of_too_many_states(tmp_path):
+    """They keep a filter for each state of the whole register, chains or not: 2^24 of them would take all memory there is."""
+    made = model(64)
+    node = blob.make_trellis(64, 100, 8, LSB, 0.0, design_trellis.code_of(256, 3), [nested_point(0.27, 2)])
+    with pytest.raises(FormatError, match="propagation.survivors: a memory of 24 is more than 10"):
+        bundle.save(tmp_path / "x.ewz", dataclasses.replace(made, node=node, propagation=Propagation(1, 1)))
+    bundle.save(tmp_path / "x.ewz", dataclasses.replace(made, node=node, propagation=Propagation(1, 0)))
+
+
 def test_survivors_follow_a_source_that_only_its_past_tells():
     space, codes, side = slow_source(64 * 120, 3)
     node = blob.make_trellis(64, 100, 8, 1.0, 0.0, design_trellis.CODES[32], [nested_point(30.0 * LSB, 4)])

@@ -36,7 +36,7 @@ def stride_for(space: StateSpace, noise_variance: float, memory: int, packet_sam
     """The stride at which samples of a stretch tell each other least, among those for which the register and the packet have room."""
     if told_by_others(space, noise_variance) < WHITE:
         return 1
-    shared = np.abs(inverse_covariances(space, noise_variance, packet_samples // 2 + 1))
+    shared = np.abs(inverse_covariances(space, noise_variance, min(packet_samples // 2, SPAN * MAX_MEMORY) + 1))
 
     def told(stride: int) -> float:
         """A chain that goes round and round the packet comes by the neighbours of a sample as well."""

@@ -66,7 +66,7 @@ static int is_held(uint32_t memory, uint32_t taps)
     for (uint32_t k = 1; k <= memory; k++) {
         uint32_t others = taps;
         for (uint32_t place = 0; place <= memory; place += k)
-            others &= ~(1u << place);
+            others &= ~((uint32_t)1 << place);
         if (others == 0 && memory <= k * WZ_MAX_CHAIN_MEMORY)
             return 1;
     }
