@@ -18,7 +18,7 @@ import numpy as np
 READ_BYTES = 4096
 LONGEST_DROP = 40
 UNREAD_BYTES = 1 << 14  # what may wait for a slow reader before the other side is held up
-UNREAD_S = 10.0
+UNREAD_S = 10.0  # for which a reader that has stopped is waited for
 PIECE_S = 0.02
 
 

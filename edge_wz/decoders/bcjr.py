@@ -100,8 +100,8 @@ def _forward(rows, here, there, masses, n, scale, leader, labels):
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _before(beta, out, masses, n, scale, leader, labels):
-    """`_backward` where nobody asks for a posterior."""
+def _warm_backward(beta, out, masses, n, scale, leader, labels):
+    """`_backward` on the way to the packet's end, where nobody asks for a posterior yet; its sum."""
     m0, m1, m2, m3 = scale * masses[n, leader], scale * masses[n, leader ^ 1], scale * masses[n, leader ^ 2], scale * masses[n, leader ^ 3]
     half, least, total = uint64(labels.shape[1]), np.float32(LEAST_STATE), np.float32(0.0)
     for i in range(half):
@@ -170,7 +170,7 @@ def coset_posteriors(masses, leaders, labels, memory, rows, even, odd, posterior
     later, earlier = even, odd
     for step in range(warm + samples - 1, samples - 1, -1):
         n = step % samples
-        total = _before(later, earlier, masses, n, one / total, leaders[n], labels)
+        total = _warm_backward(later, earlier, masses, n, one / total, leaders[n], labels)
         later, earlier = earlier, later
     for n in range(samples - 1, -1, -1):
         total = _backward(rows, n, later, earlier, masses, n, one / total, leaders[n], labels, posteriors)

@@ -81,9 +81,10 @@ def filter_packet(dims, state, F, G, mean, side, side_sigmas, site_means, site_v
     """The forward half of `smooth_packet`: no cavities, and in `store` what the backward half needs."""
     d, m = _sizes(dims, F)
     size = d + 1 + m
-    room = np.empty((d + size) * (1 + d) + size * size)  # one allocation a packet: short ones feel each
-    belief, z, joint = room[: d + d * d], room[d + d * d :][:size], room[(d + 1) * d + size :][: size * size].reshape((size, size))
-    work = room[(d + 1) * d + size + size * size :].reshape((size, d))
+    room = np.empty(d + d * d + size + size * size + size * d)  # one allocation a packet: short ones feel each
+    belief, room = room[: d + d * d], room[d + d * d :]
+    z, room = room[:size], room[size:]
+    joint, work = room[: size * size].reshape((size, size)), room[size * size :].reshape((size, d))
     s, P = belief[:d], belief[d:].reshape((d, d))
     belief[:] = state
     for n in range(side.shape[0]):
@@ -167,9 +168,10 @@ def smooth_packet(
     d, m = _sizes(dims, F)
     filter_packet(dims, state, F, G, mean, side, side_sigmas, site_means, site_variances, store, final)
     size = d + 1 + m
-    room = np.zeros(size * (1 + size) + (size + 1) * d)
-    r, N, work = room[:size], room[size:][: size * size].reshape((size, size)), room[size * (1 + size) :][: size * d].reshape((size, d))
-    next_r = room[size * (1 + size + d) :]
+    room = np.zeros(size + size * size + size * d + d)
+    r, room = room[:size], room[size:]
+    N, room = room[: size * size].reshape((size, size)), room[size * size :]
+    work, next_r = room[: size * d].reshape((size, d)), room[size * d :]
     for n in range(side.shape[0] - 1, -1, -1):
         row = store[n]
         cavity_means[n], cavity_variances[n] = leave_out(dims, row, site_means[n], site_variances[n], r[:d], N)
